@@ -1,0 +1,141 @@
+//! The client's side of TLS.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+
+use super::files::{FlagFile, Pem, TlsError};
+use super::provider;
+use super::reloading::{Reloading, Sources};
+
+/// Where a client's CA, certificate and key lie.
+#[derive(Debug, Clone)]
+pub struct ClientTlsFiles {
+    /// The CA that servers are verified with: nothing else is trusted.
+    pub ca: FlagFile,
+    /// The client's certificate chain and key, if it shows one.
+    pub cert: Option<(FlagFile, FlagFile)>,
+    /// Protocols by preference (ALPN).
+    pub alpn: Vec<Vec<u8>>,
+}
+
+impl Sources for ClientTlsFiles {
+    type Config = ClientConfig;
+
+    fn read(&self) -> Result<Vec<Vec<u8>>, TlsError> {
+        let pair = self.cert.iter().flat_map(|(cert, key)| [cert, key]);
+        [&self.ca]
+            .into_iter()
+            .chain(pair)
+            .map(FlagFile::read)
+            .collect()
+    }
+
+    fn build(&self, bytes: &[Vec<u8>]) -> Result<ClientConfig, TlsError> {
+        let pair = self
+            .cert
+            .as_ref()
+            .map(|(cert, key)| (cert.pem(&bytes[1]), key.pem(&bytes[2])));
+        build(&self.ca.pem(&bytes[0]), pair.as_ref())
+    }
+}
+
+/// A client's TLS configuration; clones share it.
+#[derive(Clone)]
+pub struct ClientTls {
+    shared: Arc<Reloading<ClientTlsFiles>>,
+    alpn: Arc<[Vec<u8>]>,
+}
+
+impl ClientTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`TlsError`] names flag, file and cause.
+    pub fn load(files: ClientTlsFiles) -> Result<Self, TlsError> {
+        let alpn = files.alpn.clone().into();
+        let shared = Arc::new(Reloading::load(files)?);
+        Ok(Self { shared, alpn })
+    }
+
+    /// A configuration from PEM in memory, which never reloads. `cert` is the chain and its key.
+    ///
+    /// # Errors
+    /// [`TlsError::Unusable`].
+    pub fn from_pem(
+        ca: &[u8],
+        cert: Option<(&[u8], &[u8])>,
+        alpn: Vec<Vec<u8>>,
+    ) -> Result<Self, TlsError> {
+        let pair = cert.map(|(cert, key)| {
+            (
+                Pem::new("client certificate", cert),
+                Pem::new("client key", key),
+            )
+        });
+        let config = build(&Pem::new("CA", ca), pair.as_ref())?;
+        let shared = Arc::new(Reloading::fixed(config));
+        Ok(Self {
+            shared,
+            alpn: alpn.into(),
+        })
+    }
+
+    /// The newest configuration: ask for it at every handshake.
+    #[must_use]
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.shared.config());
+        config.alpn_protocols = self.alpn.to_vec();
+        Arc::new(config)
+    }
+
+    /// The same trust and certificate, offering other protocols; reloads together with this one.
+    #[must_use]
+    pub fn with_alpn(&self, alpn: &[&[u8]]) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            alpn: alpn.iter().map(|protocol| protocol.to_vec()).collect(),
+        }
+    }
+
+    /// Reads the files anew; `true` when they had changed and are in use now.
+    ///
+    /// # Errors
+    /// [`TlsError`]: the last good configuration stays.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        self.shared.reload()
+    }
+
+    /// Looks for changed files every `interval`, for ever; a changed file that cannot be used is
+    /// logged once and the last good configuration stays.
+    pub async fn keep_fresh(self, interval: Duration) {
+        self.shared.keep_fresh(interval).await;
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls")
+            .field("files", &self.shared.files)
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that builds client configurations"
+)]
+fn build(ca: &Pem<'_>, cert: Option<&(Pem<'_>, Pem<'_>)>) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the provider has suites for both versions")
+        .with_root_certificates(ca.roots()?);
+    match cert {
+        None => Ok(builder.with_no_client_auth()),
+        Some((cert, key)) => builder
+            .with_client_auth_cert(cert.certificates()?, key.key()?)
+            .map_err(|error| key.unusable(super::describe_pair(&error))),
+    }
+}

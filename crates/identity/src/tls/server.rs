@@ -1,0 +1,172 @@
+//! The server's side of TLS.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::files::{FlagFile, Pem, TlsError};
+use super::provider;
+use super::reloading::{Reloading, Sources};
+
+/// Whether a client must, may or need not show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAuth {
+    /// None is asked for.
+    Off,
+    /// One is asked for; whoever shows none is anonymous. A wrong one ends the handshake.
+    Optional,
+    /// No handshake without one.
+    Required,
+}
+
+/// Where a server's certificate, key and client CA lie.
+#[derive(Debug, Clone)]
+pub struct ServerTlsFiles {
+    /// The certificate chain, end entity first.
+    pub cert: FlagFile,
+    /// Its private key.
+    pub key: FlagFile,
+    /// The CA of client certificates; needed unless `client_auth` is off.
+    pub client_ca: Option<FlagFile>,
+    /// Whether clients show certificates.
+    pub client_auth: ClientAuth,
+    /// Protocols by preference (ALPN).
+    pub alpn: Vec<Vec<u8>>,
+}
+
+impl Sources for ServerTlsFiles {
+    type Config = ServerConfig;
+
+    fn read(&self) -> Result<Vec<Vec<u8>>, TlsError> {
+        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(FlagFile::read)
+            .collect()
+    }
+
+    fn build(&self, bytes: &[Vec<u8>]) -> Result<ServerConfig, TlsError> {
+        build(
+            &self.cert.pem(&bytes[0]),
+            &self.key.pem(&bytes[1]),
+            self.client_ca
+                .as_ref()
+                .map(|file| file.pem(&bytes[2]))
+                .as_ref(),
+            self.client_auth,
+            self.alpn.clone(),
+        )
+    }
+}
+
+/// A server's TLS configuration; clones share it.
+#[derive(Clone)]
+pub struct ServerTls {
+    shared: Arc<Reloading<ServerTlsFiles>>,
+}
+
+impl ServerTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`TlsError`] names flag, file and cause: unreadable, not PEM, a key that does not belong
+    /// to the certificate.
+    pub fn load(files: ServerTlsFiles) -> Result<Self, TlsError> {
+        let shared = Arc::new(Reloading::load(files)?);
+        Ok(Self { shared })
+    }
+
+    /// A configuration from PEM in memory, which never reloads.
+    ///
+    /// # Errors
+    /// [`TlsError::Unusable`].
+    pub fn from_pem(
+        cert: &[u8],
+        key: &[u8],
+        client_ca: Option<&[u8]>,
+        client_auth: ClientAuth,
+        alpn: Vec<Vec<u8>>,
+    ) -> Result<Self, TlsError> {
+        let config = build(
+            &Pem::new("certificate", cert),
+            &Pem::new("private key", key),
+            client_ca.map(|bytes| Pem::new("client CA", bytes)).as_ref(),
+            client_auth,
+            alpn,
+        )?;
+        let shared = Arc::new(Reloading::fixed(config));
+        Ok(Self { shared })
+    }
+
+    /// The newest configuration: ask for it at every handshake.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.shared.config()
+    }
+
+    /// Reads the files anew; `true` when they had changed and are in use now.
+    ///
+    /// # Errors
+    /// [`TlsError`]: the last good configuration stays.
+    pub fn reload(&self) -> Result<bool, TlsError> {
+        self.shared.reload()
+    }
+
+    /// Looks for changed files every `interval`, for ever; a changed file that cannot be used is
+    /// logged once and the last good configuration stays.
+    pub async fn keep_fresh(self, interval: Duration) {
+        self.shared.keep_fresh(interval).await;
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("files", &self.shared.files)
+            .finish_non_exhaustive()
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that builds server configurations"
+)]
+fn build(
+    cert: &Pem<'_>,
+    key: &Pem<'_>,
+    client_ca: Option<&Pem<'_>>,
+    client_auth: ClientAuth,
+    alpn: Vec<Vec<u8>>,
+) -> Result<ServerConfig, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the provider has suites for both versions");
+    let builder = match client_auth {
+        ClientAuth::Off => builder.with_no_client_auth(),
+        ClientAuth::Optional | ClientAuth::Required => {
+            let ca = client_ca.ok_or_else(|| cert.unusable("no CA for client certificates"))?;
+            let roots: Arc<RootCertStore> = Arc::new(ca.roots()?);
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+            let verifier = if client_auth == ClientAuth::Optional {
+                verifier.allow_unauthenticated()
+            } else {
+                verifier
+            };
+            builder.with_client_cert_verifier(verifier.build().map_err(|e| ca.unusable(e))?)
+        }
+    };
+    let mut config = builder
+        .with_single_cert(cert.certificates()?, key.key()?)
+        .map_err(|error| key.unusable(super::describe_pair(&error)))?;
+    if client_auth != ClientAuth::Off {
+        // A resumed session skips the check of the client's certificate: one from before a change
+        // of CA, or expired since, would still count.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
+    config.alpn_protocols = alpn;
+    Ok(config)
+}
