@@ -1,0 +1,71 @@
+//! What a proxy-agent is told: parsed values only.
+
+use std::time::Duration;
+
+use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_identity::{AnnouncedIdentifiers, SERVICE_PROXY_PORT, TunnelHost};
+use cluster_proxy_tunnel::{Http2Settings, Target};
+
+/// The configuration of a [`crate::ProxyAgent`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the proxy-server's agent port is. Behind a load balancer, one address may lead to
+    /// several servers.
+    pub server: Target,
+    /// Trust in the server and the agent's own certificate; the protocol offered is set here.
+    pub tls: ClientTls,
+    /// Distinct for each agent process.
+    pub agent_id: String,
+    /// Under which names and addresses this agent wants to be found. Those that are tunnel hosts
+    /// lead to [`service_proxy`](Self::service_proxy).
+    pub identifiers: AnnouncedIdentifiers,
+    /// Where the own cluster's service-proxy listens.
+    pub service_proxy: Target,
+    /// How long to wait between two connects while servers are missing; the first wait of a
+    /// back-off.
+    pub sync_interval: Duration,
+    /// The longest wait of the back-off.
+    pub sync_interval_cap: Duration,
+    /// Whether to keep looking for servers beyond the count they state.
+    pub sync_forever: bool,
+    /// Limit for dialling a target, all its addresses included.
+    pub dial_timeout: Duration,
+    /// Limit for reaching the server: TCP with all addresses, TLS, lane, each.
+    pub connect_timeout: Duration,
+    /// HTTP/2 settings of the lanes.
+    pub http2: Http2Settings,
+}
+
+impl Config {
+    /// Konnectivity's defaults around what has none.
+    ///
+    /// # Panics
+    ///
+    /// Never: the default address is one.
+    #[must_use]
+    pub fn new(server: Target, tls: ClientTls, agent_id: String) -> Self {
+        Self {
+            server,
+            tls,
+            agent_id,
+            identifiers: AnnouncedIdentifiers::default(),
+            service_proxy: Target::new("127.0.0.1", SERVICE_PROXY_PORT)
+                .expect("a constant that is valid"),
+            sync_interval: Duration::from_secs(1),
+            sync_interval_cap: Duration::from_secs(10),
+            sync_forever: false,
+            dial_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(8),
+            http2: Http2Settings::default(),
+        }
+    }
+
+    /// The announced names that stand for the own cluster's service-proxy.
+    pub(crate) fn own_tunnel_hosts(&self) -> Vec<TunnelHost> {
+        self.identifiers
+            .hosts
+            .iter()
+            .filter_map(|host| host.parse().ok())
+            .collect()
+    }
+}

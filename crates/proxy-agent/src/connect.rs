@@ -1,0 +1,131 @@
+//! Reaching a proxy-server: DNS, TCP, TLS and the lane's introduction, each with a deadline and
+//! with words for who has to mend it.
+
+use std::io;
+
+use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, ServerHello};
+use cluster_proxy_tunnel::tls::{self, ServerName};
+use cluster_proxy_tunnel::{DialError, TunnelError, socket};
+
+use crate::config::Config;
+
+/// A lane over TCP and TLS.
+pub(crate) type Lane = AgentLane<tls::ClientStream>;
+
+/// Everything needed to reach a server.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    config: Config,
+    tls: ClientTls,
+    server_name: ServerName<'static>,
+    hello: AgentHello,
+}
+
+impl Connector {
+    pub(crate) fn new(config: Config) -> Result<Self, ConnectError> {
+        let host = config.server.host();
+        let server_name =
+            ServerName::try_from(host.clone()).map_err(|_| ConnectError::ServerName { host })?;
+        let hello = AgentHello {
+            agent_id: config.agent_id.clone(),
+            identifiers: config.identifiers.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            capabilities: Vec::new(),
+        };
+        let tls = config.tls.with_alpn(&[LANE_ALPN]);
+        Ok(Self {
+            config,
+            tls,
+            server_name,
+            hello,
+        })
+    }
+
+    /// One attempt; a server that is not wanted is left at once.
+    pub(crate) async fn connect(
+        &self,
+        is_wanted: impl FnOnce(&ServerHello) -> bool,
+    ) -> Result<Lane, ConnectError> {
+        let server = &self.config.server;
+        let limit = self.config.connect_timeout;
+        let socket = socket::dial(&server.host(), server.port(), limit)
+            .await
+            .map_err(|cause| ConnectError::Dial { cause })?;
+        let name = self.server_name.clone();
+        let connected = tls::connect(socket, name, self.tls.config(), limit)
+            .await
+            .map_err(|cause| ConnectError::Tls { cause })?;
+        if connected.alpn.as_deref() != Some(LANE_ALPN) {
+            return Err(ConnectError::NoLane);
+        }
+        AgentLane::open_over(connected.stream, &self.hello, &self.config.http2, is_wanted)
+            .await
+            .map_err(|cause| ConnectError::Lane { cause })
+    }
+}
+
+/// Why a server was not reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No certificate could name the configured host.
+    #[error("{host} is no host name that a certificate could have")]
+    ServerName {
+        /// The host.
+        host: String,
+    },
+    /// No TCP connection.
+    #[error("cannot connect: {}", cause.details())]
+    Dial {
+        /// Which addresses, and what was wrong with each.
+        cause: DialError,
+    },
+    /// No TLS.
+    #[error("TLS failed: {cause}")]
+    Tls {
+        /// What rustls or the socket says.
+        cause: io::Error,
+    },
+    /// TLS, and then no common protocol.
+    #[error("the server does not speak lanes")]
+    NoLane,
+    /// TLS, and then no introduction.
+    #[error("no lane: {}", cause.in_full())]
+    Lane {
+        /// What was wrong with it.
+        cause: TunnelError,
+    },
+}
+
+impl ConnectError {
+    /// Whose fault it is and what to do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::ServerName { .. } => "correct --proxy-server-host",
+            Self::Dial {
+                cause: DialError::Unresolvable { .. },
+            } => "check --proxy-server-host and the DNS of this cluster",
+            Self::Dial {
+                cause: DialError::Refused { .. },
+            } => {
+                "nothing listens there: is the proxy-server running, and its Service or load \
+                 balancer ready?"
+            }
+            Self::Dial {
+                cause: DialError::Overloaded { .. },
+            } => "this agent is out of file descriptors or memory",
+            Self::Dial { .. } => "look for a firewall or a missing route to the hub",
+            Self::Tls { cause } => tls::explain(cause),
+            Self::NoLane => "something else than the proxy-server's agent port answers there",
+            Self::Lane {
+                cause: TunnelError::Refused { .. },
+            } => "the hub has to accept this cluster, or this agent needs its own certificate",
+            // TLS 1.3 servers judge a client's certificate after the client is done.
+            Self::Lane { cause } if cause.in_full().contains("fatal alert") => {
+                "the server refused this agent's certificate: look at --agent-cert and its CA"
+            }
+            Self::Lane { .. } => "the server ended the connection: its log says why",
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Managed end of the tunnel: dials the proxy-servers, and on their behalf the targets that are
+//! reachable from here.
+
+mod agent;
+mod backoff;
+mod config;
+mod connect;
+mod lane;
+mod metrics;
+mod serve;
+mod servers;
+
+pub use agent::ProxyAgent;
+pub use config::Config;
+pub use connect::ConnectError;

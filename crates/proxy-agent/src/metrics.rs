@@ -1,0 +1,98 @@
+//! What a proxy-agent counts.
+
+use cluster_proxy_tunnel::relay::Moved;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Metrics of a proxy-agent; clones count together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    lanes: Gauge,
+    connects: Family<ResultLabel, Counter>,
+    dials: Family<ResultLabel, Counter>,
+    active: Gauge,
+    bytes: Family<DirectionLabel, Counter>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabel {
+    direction: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "cluster_proxy_agent_lanes",
+            "Open lanes to proxy-servers",
+            self.lanes.clone(),
+        );
+        registry.register(
+            "cluster_proxy_agent_connects",
+            "Attempts to connect to a proxy-server, by result",
+            self.connects.clone(),
+        );
+        registry.register(
+            "cluster_proxy_agent_dials",
+            "Targets dialled, by result",
+            self.dials.clone(),
+        );
+        registry.register(
+            "cluster_proxy_agent_active_tunnels",
+            "Tunnelled connections open now",
+            self.active.clone(),
+        );
+        registry.register(
+            "cluster_proxy_agent_tunnelled_bytes",
+            "Bytes of ended tunnelled connections, by direction",
+            self.bytes.clone(),
+        );
+    }
+
+    pub(crate) fn lanes(&self, lanes: usize) {
+        self.lanes.set(i64::try_from(lanes).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn connect(&self, result: &'static str) {
+        self.connects
+            .get_or_create_owned(&ResultLabel { result })
+            .inc();
+    }
+
+    pub(crate) fn dial(&self, result: &'static str) {
+        self.dials
+            .get_or_create_owned(&ResultLabel { result })
+            .inc();
+    }
+
+    /// Counts an open tunnelled connection until the result is dropped.
+    pub(crate) fn active(&self) -> ActiveTunnel {
+        self.active.inc();
+        ActiveTunnel(self.active.clone())
+    }
+
+    pub(crate) fn moved(&self, moved: Moved) {
+        for (direction, bytes) in [("to_target", moved.to_far), ("to_client", moved.to_near)] {
+            self.bytes
+                .get_or_create_owned(&DirectionLabel { direction })
+                .inc_by(bytes);
+        }
+    }
+}
+
+/// One open tunnelled connection.
+#[derive(Debug)]
+pub(crate) struct ActiveTunnel(Gauge);
+
+impl Drop for ActiveTunnel {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,160 @@
+//! The port that agents dial: each connection becomes a lane in the table of agents.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cluster_proxy_identity::PeerIdentity;
+use cluster_proxy_runtime::drain::Drain;
+use cluster_proxy_tunnel::lane::{HubLane, LANE_ALPN, ServerHello};
+use cluster_proxy_tunnel::throttle::Throttle;
+use cluster_proxy_tunnel::tls::Accepted;
+use cluster_proxy_tunnel::{Http2Settings, TunnelError};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::Agents;
+use crate::config::AgentIdentity;
+use crate::metrics::Metrics;
+use crate::ownership::{Claims, NoIdentity};
+
+/// What every lane of this server shares.
+#[derive(Debug)]
+pub(crate) struct AgentPort {
+    pub(crate) hello: ServerHello,
+    pub(crate) identity: AgentIdentity,
+    pub(crate) http2: Http2Settings,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Drain,
+    pub(crate) refusals: Throttle,
+    /// Agents whose foreign announcements were logged: each is once.
+    pub(crate) blamed: Mutex<HashSet<String>>,
+    /// Ends every lane, once nothing needs them any more.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Agent ids are chosen by agents; this bounds what they can make us remember and log.
+const MAX_BLAMED: usize = 4096;
+
+/// Who is refused for its certificate tries again for ever, and may be a whole fleet.
+pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What is on its way to the agent gets this long to leave.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+impl AgentPort {
+    /// Serves one connection to its end.
+    pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) {
+        let Accepted {
+            stream,
+            alpn,
+            identity,
+        } = accepted;
+        if alpn.as_deref() != Some(LANE_ALPN) {
+            let offered = alpn
+                .as_deref()
+                .map_or("none", |name| str::from_utf8(name).unwrap_or("?"));
+            tracing::info!(
+                %peer,
+                offered,
+                "not an agent of this server: this port speaks {}",
+                str::from_utf8(LANE_ALPN).unwrap_or_default()
+            );
+            return;
+        }
+        // Before anything else is read of an agent that will not be let in.
+        if self.identity == AgentIdentity::Cluster && !matches!(identity, PeerIdentity::Agent(_)) {
+            self.metrics.agents_refused.inc();
+            if let Some(left_out) = self.refusals.pass() {
+                tracing::warn!(%peer, ?identity, left_out, "agent refused: {NoIdentity}");
+            }
+            HubLane::refuse_over(stream, &NoIdentity.to_string(), &self.http2).await;
+            return;
+        }
+        let opened = tokio::select! {
+            () = self.stop.cancelled() => return,
+            opened = HubLane::open_over(stream, &self.hello, &self.http2) => opened,
+        };
+        let (lane, mut driver) = match opened {
+            Ok(opened) => opened,
+            Err(error @ TunnelError::Unwanted { .. }) => {
+                tracing::debug!(%peer, ?identity, "{error}");
+                return;
+            }
+            Err(error) => {
+                let (reason, error) = (error.reason(), error.in_full());
+                tracing::info!(%peer, ?identity, reason, "an agent did not get a lane: {error}");
+                return;
+            }
+        };
+        let claims = match Claims::of(&identity, &lane.agent().identifiers, self.identity) {
+            Ok(claims) => claims,
+            Err(NoIdentity) => return,
+        };
+        self.note_connected(&lane, &claims, peer);
+        let agent_id = lane.agent().agent_id.clone();
+        let cluster = claims.cluster.clone();
+        let place = self.agents.connect(lane, claims);
+        // It may have come into the table after all in there were told.
+        if self.drain.is_started() {
+            place.lane().drain();
+        }
+        // A child of its own: this is polled with every frame.
+        let stop = self.stop.child_token();
+        let stopped = tokio::select! {
+            () = stop.cancelled() => None,
+            end = driver.run() => Some(end),
+        };
+        let end = match stopped {
+            Some(end) => end,
+            None => {
+                place.lane().close();
+                drop(place);
+                timeout(CLOSING_TIME, driver.run())
+                    .await
+                    .unwrap_or(TunnelError::Closed)
+            }
+        };
+        tracing::info!(
+            cluster = cluster.as_ref().map(tracing::field::display),
+            agent = agent_id,
+            %peer,
+            reason = end.reason(),
+            "agent disconnected: {}",
+            end.in_full()
+        );
+    }
+
+    fn note_connected(&self, lane: &HubLane, claims: &Claims, peer: SocketAddr) {
+        let agent = lane.agent();
+        tracing::info!(
+            cluster = claims.cluster.as_ref().map(tracing::field::display),
+            agent = agent.agent_id,
+            version = agent.version,
+            %peer,
+            hosts = ?claims.hosts,
+            "agent connected"
+        );
+        if !claims.dropped.is_empty() {
+            self.metrics
+                .announcements_dropped
+                .inc_by(claims.dropped.len() as u64);
+            if !self.is_first_blame(&agent.agent_id) {
+                return;
+            }
+            tracing::warn!(
+                cluster = claims.cluster.as_ref().map(tracing::field::display),
+                agent = agent.agent_id,
+                dropped = ?claims.dropped,
+                "the agent announced names that are not its own; it is not found under them"
+            );
+        }
+    }
+
+    fn is_first_blame(&self, agent_id: &str) -> bool {
+        let mut blamed = self.blamed.lock().unwrap_or_else(PoisonError::into_inner);
+        blamed.len() < MAX_BLAMED && blamed.insert(agent_id.to_owned())
+    }
+}

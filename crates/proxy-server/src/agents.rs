@@ -1,0 +1,222 @@
+//! The table of connected agents: who is found under which name.
+//!
+//! Keyed by lane, not by agent id: an agent that reconnects is there twice for a moment, and the
+//! end of the old lane must not take the new one with it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+
+use cluster_proxy_identity::ClusterName;
+use cluster_proxy_tunnel::Target;
+use cluster_proxy_tunnel::lane::HubLane;
+
+use crate::config::{ProxyStrategies, ProxyStrategy};
+use crate::metrics::Metrics;
+use crate::ownership::{Claims, is_tunnel_host};
+
+/// The agents connected to this server.
+#[derive(Debug)]
+pub(crate) struct Agents {
+    strategies: ProxyStrategies,
+    metrics: Metrics,
+    table: RwLock<Table>,
+    /// Where the choice among equals begins, so that they take turns.
+    turn: AtomicUsize,
+}
+
+/// One lane of an agent.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    key: u64,
+    pub(crate) lane: HubLane,
+    claims: Claims,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next_key: u64,
+    all: BTreeMap<u64, Arc<Agent>>,
+    by_host: HashMap<String, Vec<Arc<Agent>>>,
+    by_ip: HashMap<IpAddr, Vec<Arc<Agent>>>,
+    /// Lanes of each agent id.
+    ids: HashMap<String, usize>,
+}
+
+impl Agent {
+    /// The cluster that the agent proved to be of.
+    pub(crate) fn cluster(&self) -> Option<&ClusterName> {
+        self.claims.cluster.as_ref()
+    }
+
+    /// The id that the agent says it has.
+    pub(crate) fn id(&self) -> &str {
+        &self.lane.agent().agent_id
+    }
+}
+
+impl Agents {
+    pub(crate) fn new(strategies: ProxyStrategies, metrics: Metrics) -> Self {
+        Self {
+            strategies,
+            metrics,
+            table: RwLock::default(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Adds an agent until the result is dropped.
+    pub(crate) fn connect(self: &Arc<Self>, lane: HubLane, claims: Claims) -> ConnectedAgent {
+        let mut table = self.write();
+        let agent = table.add(lane, claims);
+        self.metrics.connected(table.ids.len(), table.all.len());
+        ConnectedAgent {
+            agents: Arc::clone(self),
+            agent,
+        }
+    }
+
+    /// The agents that may serve `target`, best first: those of the first strategy that finds
+    /// any. Draining ones come last, and among the others the least busy first.
+    pub(crate) fn find(&self, target: &Target) -> Vec<Arc<Agent>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let host = target.host().to_ascii_lowercase();
+        // Such a name is its cluster's or nobody's, whatever the strategies are.
+        if is_tunnel_host(&host) {
+            return self.ordered(table.owners(target, &host));
+        }
+        for strategy in self.strategies.as_slice() {
+            let found = match strategy {
+                ProxyStrategy::DestHost => table.owners(target, &host),
+                ProxyStrategy::DefaultRoute => table
+                    .usable()
+                    .filter(|agent| agent.claims.default_route)
+                    .collect(),
+                ProxyStrategy::Default => table.usable().collect(),
+            };
+            if !found.is_empty() {
+                return self.ordered(found);
+            }
+        }
+        Vec::new()
+    }
+
+    /// Tells every agent that this server ends soon.
+    pub(crate) fn drain(&self) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        for agent in table.all.values() {
+            agent.lane.drain();
+        }
+    }
+
+    fn ordered(&self, mut agents: Vec<Arc<Agent>>) -> Vec<Arc<Agent>> {
+        if agents.len() > 1 {
+            let first = self.turn.fetch_add(1, Ordering::Relaxed) % agents.len();
+            agents.rotate_left(first);
+            agents
+                .sort_by_cached_key(|agent| (agent.lane.agent_drains(), agent.lane.busy_streams()));
+        }
+        agents
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn add(&mut self, lane: HubLane, claims: Claims) -> Arc<Agent> {
+        let agent = Arc::new(Agent {
+            key: self.next_key,
+            lane,
+            claims,
+        });
+        self.next_key += 1;
+        self.all.insert(agent.key, Arc::clone(&agent));
+        for host in &agent.claims.hosts {
+            self.by_host
+                .entry(host.clone())
+                .or_default()
+                .push(Arc::clone(&agent));
+        }
+        for ip in &agent.claims.ips {
+            self.by_ip.entry(*ip).or_default().push(Arc::clone(&agent));
+        }
+        *self.ids.entry(agent.id().to_owned()).or_default() += 1;
+        agent
+    }
+
+    fn remove(&mut self, agent: &Agent) {
+        self.all.remove(&agent.key);
+        for host in &agent.claims.hosts {
+            forget(&mut self.by_host, host, agent.key);
+        }
+        for ip in &agent.claims.ips {
+            forget(&mut self.by_ip, ip, agent.key);
+        }
+        if let Some(lanes) = self.ids.get_mut(agent.id()) {
+            *lanes -= 1;
+            if *lanes == 0 {
+                self.ids.remove(agent.id());
+            }
+        }
+    }
+
+    fn usable(&self) -> impl Iterator<Item = Arc<Agent>> {
+        self.all
+            .values()
+            .filter(|agent| agent.lane.is_usable())
+            .cloned()
+    }
+
+    /// Those found under the target's address or name. Who proved its right to the name comes
+    /// before who did not: the others count only while there is none of these.
+    fn owners(&self, target: &Target, host: &str) -> Vec<Arc<Agent>> {
+        let found = match target.ip() {
+            Some(ip) => self.by_ip.get(&ip),
+            None => self.by_host.get(host),
+        };
+        let usable = found
+            .into_iter()
+            .flatten()
+            .filter(|agent| agent.lane.is_usable())
+            .cloned();
+        let (proven, unproven): (Vec<_>, Vec<_>) =
+            usable.partition(|agent| agent.cluster().is_some());
+        if proven.is_empty() { unproven } else { proven }
+    }
+}
+
+/// An agent's place in the table.
+#[derive(Debug)]
+pub(crate) struct ConnectedAgent {
+    agents: Arc<Agents>,
+    agent: Arc<Agent>,
+}
+
+impl ConnectedAgent {
+    pub(crate) fn lane(&self) -> &HubLane {
+        &self.agent.lane
+    }
+}
+
+impl Drop for ConnectedAgent {
+    fn drop(&mut self) {
+        let mut table = self.agents.write();
+        table.remove(&self.agent);
+        self.agents
+            .metrics
+            .connected(table.ids.len(), table.all.len());
+    }
+}
+
+fn forget<K: Eq + Hash>(index: &mut HashMap<K, Vec<Arc<Agent>>>, name: &K, key: u64) {
+    if let Some(agents) = index.get_mut(name) {
+        agents.retain(|agent| agent.key != key);
+        if agents.is_empty() {
+            index.remove(name);
+        }
+    }
+}

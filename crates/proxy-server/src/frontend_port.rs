@@ -1,0 +1,161 @@
+//! The port that users of the tunnel dial: each CONNECT stream is joined with a stream on the lane
+//! of an agent.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_proxy_identity::PeerIdentity;
+use cluster_proxy_runtime::drain::Drain;
+use cluster_proxy_tunnel::frontend::FrontendConnection;
+use cluster_proxy_tunnel::relay::StreamRelay;
+use cluster_proxy_tunnel::throttle::Throttle;
+use cluster_proxy_tunnel::tls::Accepted;
+use cluster_proxy_tunnel::{DialError, Http2Settings, IncomingConnect, Target, TunnelStream};
+use tokio_util::task::TaskTracker;
+
+use crate::access::Access;
+use crate::agents::{Agent, Agents};
+use crate::metrics::Metrics;
+
+/// What every frontend connection of this server shares.
+#[derive(Debug)]
+pub(crate) struct FrontendPort {
+    pub(crate) http2: Http2Settings,
+    pub(crate) agents: Arc<Agents>,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Drain,
+    pub(crate) refusals: Throttle,
+    /// Counts connections, and tunnelled connections on them, to know when all are done.
+    pub(crate) open: TaskTracker,
+}
+
+impl FrontendPort {
+    /// Serves one connection to its end.
+    pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) {
+        let _open = self.open.token();
+        let Accepted {
+            stream, identity, ..
+        } = accepted;
+        let mut connection = match FrontendConnection::open_over(stream, &self.http2).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::info!(%peer, "a frontend connection did not begin: {}", error.in_full());
+                return;
+            }
+        };
+        let client = client_name(&identity);
+        if identity.may_be_an_agent() || identity == PeerIdentity::Anonymous {
+            if let Some(left_out) = self.refusals.pass() {
+                tracing::warn!(%peer, client, left_out, "refused on the frontend port: {FORBIDDEN}");
+            }
+            return self.refuse_all(connection).await;
+        }
+        tracing::debug!(%peer, client, "frontend connected");
+        // A child's token of its own: this is polled with every frame.
+        let stages = self.drain.child();
+        let mut closing = pin!(stages.closing());
+        let mut finished = false;
+        let end = loop {
+            tokio::select! {
+                incoming = connection.next() => match incoming {
+                    Ok(incoming) => {
+                        let tunnel = Arc::clone(&self).tunnel(incoming, client.clone());
+                        let token = self.open.token();
+                        self.drain.spawn(async move {
+                            tunnel.await;
+                            drop(token);
+                        });
+                    }
+                    Err(end) => break end,
+                },
+                () = &mut closing, if !finished => {
+                    finished = true;
+                    connection.finish();
+                }
+            }
+        };
+        tracing::debug!(%peer, client, reason = end.reason(), "frontend disconnected: {}", end.in_full());
+    }
+
+    /// One tunnelled connection from its request to its end. It ends by itself when either the
+    /// frontend connection or the lane does.
+    async fn tunnel(self: Arc<Self>, mut incoming: IncomingConnect, client: String) {
+        let mut access = Access::new(client, incoming.target(), self.metrics.clone());
+        let target = incoming.target().clone();
+        let opened = tokio::select! {
+            opened = self.open_on_lane(&target) => opened,
+            () = incoming.abandoned() => return access.abandoned(),
+        };
+        let (agent, far) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                access.failed(&error);
+                return incoming.refuse(&error);
+            }
+        };
+        access.opened(&agent);
+        let Ok(near) = incoming.accept() else {
+            return access.abandoned();
+        };
+        let _active = self.metrics.active();
+        let mut relay = StreamRelay::new(near, far);
+        let end = relay.run().await;
+        access.ended(&end, relay.moved());
+    }
+
+    /// Tries the agents that serve the target until one answers.
+    async fn open_on_lane(&self, target: &Target) -> Result<(Arc<Agent>, TunnelStream), DialError> {
+        let mut last = DialError::NoAgent {
+            details: target.to_string(),
+        };
+        for agent in self.agents.find(target).into_iter().take(MAX_AGENTS_TRIED) {
+            match agent.lane.open(target, DIAL_LIMIT).await {
+                Ok(stream) => return Ok((agent, stream)),
+                Err(error @ (DialError::AgentLost { .. } | DialError::Overloaded { .. })) => {
+                    last = error;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Answers every stream with 403 until the client goes, or for a moment.
+    async fn refuse_all<T>(&self, mut connection: FrontendConnection<T>)
+    where
+        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        let refusing = async {
+            while let Ok(incoming) = connection.next().await {
+                incoming.refuse(&DialError::Forbidden {
+                    details: FORBIDDEN.to_owned(),
+                });
+                connection.finish();
+            }
+        };
+        let _ = tokio::time::timeout(REFUSAL_TIME, refusing).await;
+    }
+}
+
+const FORBIDDEN: &str = "this certificate may not open tunnels (an agent's, or none)";
+
+/// Long enough to tell a client why it is refused.
+const REFUSAL_TIME: Duration = Duration::from_secs(5);
+
+/// The agent gives up dialling after 5 s; this leaves it time to say so.
+const DIAL_LIMIT: Duration = Duration::from_secs(8);
+
+/// Agents that are lost or full at the same time; more would only take time.
+const MAX_AGENTS_TRIED: usize = 3;
+
+/// The client as logs name it. A certificate's common name may hold anything.
+fn client_name(identity: &PeerIdentity) -> String {
+    match identity {
+        PeerIdentity::Anonymous => "anonymous".to_owned(),
+        PeerIdentity::UserServer => "user-server".to_owned(),
+        PeerIdentity::Agent(agent) => format!("agent of {}", agent.cluster),
+        PeerIdentity::Client { common_name } => common_name.escape_debug().take(256).collect(),
+    }
+}

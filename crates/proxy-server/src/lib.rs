@@ -1,0 +1,15 @@
+//! Hub end of the tunnel: agents connect to one port and are found under the names they may
+//! have; users connect to the other and are joined with the agent that serves what they dial.
+
+mod access;
+mod agent_port;
+mod agents;
+mod config;
+mod frontend_port;
+mod listener;
+mod metrics;
+mod ownership;
+mod server;
+
+pub use config::{AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy};
+pub use server::ProxyServer;

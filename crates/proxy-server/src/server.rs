@@ -1,0 +1,112 @@
+//! The proxy-server: two listeners, the table between them, and the order in which it ends.
+
+use std::sync::{Arc, Mutex};
+
+use cluster_proxy_runtime::drain::Drain;
+use cluster_proxy_runtime::readiness::Readiness;
+use cluster_proxy_tunnel::lane::ServerHello;
+use cluster_proxy_tunnel::throttle::Throttle;
+use prometheus_client::registry::Registry;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::agent_port::{AgentPort, REFUSAL_LOG_INTERVAL};
+use crate::agents::Agents;
+use crate::config::Config;
+use crate::frontend_port::FrontendPort;
+use crate::listener;
+use crate::metrics::Metrics;
+
+/// The hub's end of the tunnel.
+#[derive(Debug)]
+pub struct ProxyServer {
+    config: Config,
+    metrics: Metrics,
+    ready: cluster_proxy_runtime::readiness::Condition,
+}
+
+impl ProxyServer {
+    /// A server that serves once it [runs](Self::run). Its metrics go into `registry`, its
+    /// condition into `readiness`: ready means that agents and users can connect, not that any
+    /// agent has.
+    #[must_use]
+    pub fn new(config: Config, registry: &mut Registry, readiness: &Readiness) -> Self {
+        let metrics = Metrics::default();
+        metrics.register(registry);
+        Self {
+            config,
+            metrics,
+            ready: readiness.condition("proxy-server listening"),
+        }
+    }
+
+    /// Serves until `drain` is through.
+    ///
+    /// Started: agents are told to connect elsewhere. Closing: the listeners close, users get a
+    /// GOAWAY, open tunnelled connections go on; lanes stay until the last of those is done.
+    /// Ended: the rest is cut.
+    pub async fn run(self, drain: Drain) {
+        let Config {
+            frontend,
+            agents: port,
+            server_id,
+            server_count,
+            ..
+        } = self.config;
+        let agents = Arc::new(Agents::new(self.config.strategies, self.metrics.clone()));
+        let (open, stop) = (TaskTracker::new(), CancellationToken::new());
+        let agent_port = Arc::new(AgentPort {
+            hello: ServerHello {
+                server_id,
+                server_count,
+                capabilities: Vec::new(),
+            },
+            identity: self.config.agent_identity,
+            http2: self.config.http2.clone(),
+            agents: Arc::clone(&agents),
+            metrics: self.metrics.clone(),
+            drain: drain.clone(),
+            refusals: Throttle::new(REFUSAL_LOG_INTERVAL),
+            blamed: Mutex::default(),
+            stop: stop.clone(),
+        });
+        let frontend_port = Arc::new(FrontendPort {
+            http2: self.config.http2,
+            agents: Arc::clone(&agents),
+            metrics: self.metrics.clone(),
+            drain: drain.clone(),
+            refusals: Throttle::new(REFUSAL_LOG_INTERVAL),
+            open: open.clone(),
+        });
+        let accepting = [
+            drain.spawn(listener::run(
+                "agent",
+                port,
+                drain.clone(),
+                self.metrics.clone(),
+                move |accepted, peer| Arc::clone(&agent_port).serve(accepted, peer),
+            )),
+            drain.spawn(listener::run(
+                "frontend",
+                frontend,
+                drain.clone(),
+                self.metrics,
+                move |accepted, peer| Arc::clone(&frontend_port).serve(accepted, peer),
+            )),
+        ];
+        self.ready.set(true);
+        drain.started().await;
+        agents.drain();
+        for listener in accepting {
+            // Fails only when the loop panicked; the other one still has to end.
+            let _ = listener.await;
+        }
+        self.ready.set(false);
+        open.close();
+        tokio::select! {
+            () = open.wait() => {}
+            () = drain.ended() => {}
+        }
+        stop.cancel();
+    }
+}

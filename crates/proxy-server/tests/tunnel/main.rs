@@ -1,0 +1,11 @@
+//! The whole tunnel in one process: dialer, proxy-server, proxy-agent and targets over loopback
+//! sockets with mutual TLS.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod drain;
+mod faults;
+mod floods;
+mod harness;
+mod identity;
+mod streams;
