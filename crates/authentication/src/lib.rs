@@ -1,0 +1,25 @@
+//! From a bearer token to who it is.
+//!
+//! Each answer is a type in which a question that failed cannot be read as a "no": a token is sent
+//! to another cluster only after a "no", so a failure that passed for one would let it leave.
+//!
+//! [`TokenReviewer`] asks a kube-apiserver, [`CachedReviewer`] remembers for seconds,
+//! [`HubKeys`] knows what the hub has signed, and [`HubAuthenticator`] puts them together.
+
+mod api;
+mod cache;
+mod hub;
+mod hub_keys;
+mod jws;
+mod review;
+mod shelf;
+mod verdict;
+
+#[cfg(test)]
+mod fake;
+
+pub use api::ApiError;
+pub use cache::{CachedReviewer, DEFAULT_CACHE_TTL};
+pub use hub::{HubAnswer, HubAuthenticator, HubFailure};
+pub use hub_keys::{HubKeys, HubKeysError, Signature};
+pub use review::{REVIEW_DEADLINE, Review, ReviewError, TokenReviewer};
