@@ -1,0 +1,32 @@
+//! The managed cluster's HTTPS front.
+//!
+//! A request arrives through the tunnel, from the hub's user-server or from any other client of the
+//! tunnel, and leaves for this cluster's kube-apiserver with exactly one identity:
+//!
+//! ```text
+//! who says so                     how it is re-issued
+//! the user-server, by mTLS        impersonated: the hub user, as far as its word is bounded
+//! a token of this cluster         as it came, on connections without our own credentials
+//! a token of the hub              impersonated (where the hub is configured here)
+//! a client that impersonates      token and headers as they came; the kube-apiserver decides
+//! anybody else                    401, or 503 when nobody could tell
+//! ```
+//! Service targets other than the kube-apiserver are refused: there is no list of exposed Services
+//! to check them against.
+
+mod access;
+mod apiserver;
+mod config;
+mod decision;
+mod front;
+mod impersonation;
+mod metrics;
+mod reply;
+mod target;
+
+#[cfg(test)]
+mod testing;
+
+pub use config::{Config, Impersonation};
+pub use front::ServiceProxy;
+pub use metrics::ServiceProxyMetrics;

@@ -1,0 +1,76 @@
+//! What a user-server is told: parsed values only.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_proxy_forward::PoolSettings;
+use cluster_proxy_forward::server::ServerSettings;
+use cluster_proxy_identity::tls::{ClientTls, ServerTls};
+use cluster_proxy_kube_client::Connection;
+use cluster_proxy_tunnel::Dialer;
+use tokio::net::TcpListener;
+
+/// Everything a [`UserServer`](crate::UserServer) needs.
+#[derive(Debug)]
+pub struct Config {
+    /// Where users connect; bound already, since a port in use is an error of the start.
+    pub listener: TcpListener,
+    /// Our certificate towards users. ALPN must offer `h2` and `http/1.1`.
+    pub tls: ServerTls,
+    /// Who reviews tokens.
+    pub token_review: TokenReview,
+    /// The way into the tunnel.
+    pub dialer: Arc<dyn Dialer>,
+    /// The CA of the service-proxies, and the certificate that makes our word about a hub user
+    /// count. The protocols offered are set at each handshake.
+    pub service_proxy_tls: ClientTls,
+    /// How long a service-proxy may take to begin its answer to a short request.
+    pub head_timeout: Duration,
+    /// Connections to each cluster's service-proxy.
+    pub pool: PoolSettings,
+    /// Connections of users.
+    pub server: ServerSettings,
+}
+
+/// Where bearer tokens are reviewed.
+#[derive(Debug)]
+pub enum TokenReview {
+    /// On the hub first: tokens of the hub never leave it.
+    Hub {
+        /// The hub, with credentials that may create TokenReviews.
+        hub: Connection,
+        /// How long the answer to a review is remembered; zero reviews every request.
+        cache_ttl: Duration,
+    },
+    /// On the managed cluster, by its service-proxy: every token travels there, as upstream has
+    /// it. Nobody is authenticated here then, so a cluster that cannot be reached is answered as
+    /// a token that is not accepted.
+    Managed,
+}
+
+impl Config {
+    /// A configuration with the usual bounds.
+    #[must_use]
+    pub fn new(
+        listener: TcpListener,
+        tls: ServerTls,
+        token_review: TokenReview,
+        dialer: Arc<dyn Dialer>,
+        service_proxy_tls: ClientTls,
+    ) -> Self {
+        Self {
+            listener,
+            tls,
+            token_review,
+            dialer,
+            service_proxy_tls,
+            head_timeout: HEAD_TIMEOUT,
+            pool: PoolSettings::default(),
+            server: ServerSettings::default(),
+        }
+    }
+}
+
+/// Longer than the 300 s that a service-proxy gives its kube-apiserver, so that the answer of who
+/// knows more comes first.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(310);

@@ -1,0 +1,72 @@
+//! Cookies that clusters set.
+//!
+//! All clusters share the user-server's origin, so a cookie for `/` would be sent to every one of
+//! them, and one with a `Domain` to other servers too. A cookie therefore comes back only to the
+//! cluster that set it: its `Domain` goes, its `Path` is that cluster's (RFC 6265 section 5.2).
+
+use cluster_proxy_identity::ClusterName;
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderValue};
+
+/// Confines the cookies in an answer of `cluster` to its URLs.
+pub(crate) fn confine(headers: &mut HeaderMap, cluster: &ClusterName) {
+    if !headers.contains_key(SET_COOKIE) {
+        return;
+    }
+    let confined: Vec<_> = headers
+        .get_all(SET_COOKIE)
+        .iter()
+        .map(|cookie| confined(cookie, cluster))
+        .collect();
+    headers.remove(SET_COOKIE);
+    for cookie in confined {
+        headers.append(SET_COOKIE, cookie);
+    }
+}
+
+fn confined(cookie: &HeaderValue, cluster: &ClusterName) -> HeaderValue {
+    let mut parts = cookie.as_bytes().split(|byte| *byte == b';');
+    let mut confined = parts.next().unwrap_or_default().to_vec();
+    for attribute in parts.filter(|attribute| !sets_scope(attribute)) {
+        confined.push(b';');
+        confined.extend_from_slice(attribute);
+    }
+    confined.extend_from_slice(format!("; Path=/{cluster}/").as_bytes());
+    HeaderValue::from_bytes(&confined).expect("parts of a header value make one")
+}
+
+fn sets_scope(attribute: &[u8]) -> bool {
+    let name = attribute
+        .split(|byte| *byte == b'=')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    name.eq_ignore_ascii_case(b"domain") || name.eq_ignore_ascii_case(b"path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cookie_comes_back_to_its_cluster_only() {
+        let cluster = "managed".parse().expect("a name");
+        for (set, expected) in [
+            ("a=b", "a=b; Path=/managed/"),
+            ("a=b; Path=/", "a=b; Path=/managed/"),
+            (
+                "a=b; DOMAIN=hub.example;path=/other/ ; Secure;\tDomain = x; HttpOnly; Path",
+                "a=b; Secure; HttpOnly; Path=/managed/",
+            ),
+            ("path=x; Max-Age=5", "path=x; Max-Age=5; Path=/managed/"),
+            ("", "; Path=/managed/"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append(SET_COOKIE, HeaderValue::from_static(set));
+            headers.append(SET_COOKIE, HeaderValue::from_static("second=1"));
+            confine(&mut headers, &cluster);
+            let all: Vec<_> = headers.get_all(SET_COOKIE).iter().collect();
+            assert_eq!(all, [expected, "second=1; Path=/managed/"]);
+        }
+    }
+}

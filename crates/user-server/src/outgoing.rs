@@ -1,0 +1,290 @@
+//! The headers with which a request leaves for a service-proxy.
+//!
+//! The order is the safety. First everything goes that belongs to the client's connection, so that
+//! a `Connection` header takes away the client's fields and never ours; then everything that only
+//! we may state; ours come last and are either ours or absent.
+
+use std::net::IpAddr;
+
+use cluster_proxy_forward::headers::{
+    HopRequest, append_forwarded_for, remove_hop_by_hop, remove_tokens, set_te_trailers,
+};
+use cluster_proxy_identity::RemoteUserError;
+use cluster_proxy_kube_api::headers::{
+    AUDIT_ID, CLUSTER_PROXY_NAMESPACE, CLUSTER_PROXY_PORT, CLUSTER_PROXY_PROTO,
+    CLUSTER_PROXY_SERVICE, is_cluster_proxy_header, is_impersonate_header, is_remote_header,
+    is_websocket_bearer,
+};
+use http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::caller::Caller;
+
+/// Whether a client asks to act as somebody else, in whatever way its headers are meant.
+pub(crate) fn asks_to_impersonate(headers: &HeaderMap) -> bool {
+    impersonation_headers(headers) > 0
+}
+
+fn impersonation_headers(headers: &HeaderMap) -> usize {
+    let names = headers.keys();
+    names.filter(|name| is_impersonate_header(name)).count()
+}
+
+/// Turns a client's headers into those of its request's next hop; returns what they asked of this
+/// one.
+///
+/// # Errors
+/// See [`OutgoingError`].
+pub(crate) fn rewrite(
+    headers: &mut HeaderMap,
+    caller: &Caller,
+    client: IpAddr,
+    request_id: &HeaderValue,
+) -> Result<HopRequest, OutgoingError> {
+    let impersonating = impersonation_headers(headers);
+    let asked = remove_hop_by_hop(headers);
+    if impersonation_headers(headers) != impersonating {
+        return Err(OutgoingError::HiddenImpersonation);
+    }
+    // Only the token in `Authorization` was looked at; one that hides elsewhere goes nowhere.
+    remove_tokens(headers, &SEC_WEBSOCKET_PROTOCOL, is_websocket_bearer);
+    remove_where(headers, |name| {
+        is_remote_header(name) || is_cluster_proxy_header(name)
+    });
+    if asked.trailers {
+        set_te_trailers(headers);
+    }
+    append_forwarded_for(headers, client);
+    if let Caller::HubUser(user) = caller {
+        headers.remove(AUTHORIZATION);
+        remove_where(headers, is_impersonate_header);
+        user.to_remote_headers(headers)
+            .map_err(OutgoingError::Unspeakable)?;
+    }
+    for (name, value) in &KUBE_APISERVER {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(AUDIT_ID, request_id.clone());
+    Ok(asked)
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let names: Vec<_> = headers
+        .keys()
+        .filter(|name| unwanted(name))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// Why a client's headers cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutgoingError {
+    /// Taken away with the connection, the wish to be somebody with less rights would be lost.
+    #[error("a Connection header names an Impersonate-* header")]
+    HiddenImpersonation,
+    /// The hub's name of the user cannot stand in a header.
+    #[error("what the hub says of the user fits in no header")]
+    Unspeakable(#[source] RemoteUserError),
+}
+
+/// The kube-apiserver as target. In exactly these bytes: with others, service-proxies of upstream's
+/// 0.10 skip authentication.
+static KUBE_APISERVER: [(HeaderName, &str); 4] = [
+    (CLUSTER_PROXY_PROTO, "https"),
+    (CLUSTER_PROXY_NAMESPACE, "default"),
+    (CLUSTER_PROXY_SERVICE, "kubernetes"),
+    (CLUSTER_PROXY_PORT, "443"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use cluster_proxy_identity::User;
+
+    use super::*;
+
+    const ID: HeaderValue = HeaderValue::from_static("our-id");
+
+    fn alice() -> Caller {
+        Caller::HubUser(Arc::new(User {
+            name: "alice".to_owned(),
+            uid: Some("u-1".to_owned()),
+            groups: vec!["one".to_owned(), "two".to_owned()],
+            extra: [("scopes".to_owned(), vec!["a".to_owned()])].into(),
+        }))
+    }
+
+    fn rewritten(caller: &Caller, fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("test header name");
+            headers.append(name, value.parse().expect("test header value"));
+        }
+        let client = Ipv4Addr::new(192, 0, 2, 7).into();
+        rewrite(&mut headers, caller, client, &ID).expect("a user that headers can carry");
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| {
+                let value = value.to_str().expect("ASCII").to_owned();
+                (name.as_str().to_owned(), value)
+            })
+            .collect();
+        left.sort();
+        left
+    }
+
+    fn pairs(fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        fields.iter().map(owned).collect()
+    }
+
+    const ALICES: [(&str, &str); 11] = [
+        ("audit-id", "our-id"),
+        ("cluster-proxy-namespace", "default"),
+        ("cluster-proxy-port", "443"),
+        ("cluster-proxy-proto", "https"),
+        ("cluster-proxy-service", "kubernetes"),
+        ("x-forwarded-for", "192.0.2.7"),
+        ("x-remote-extra-scopes", "a"),
+        ("x-remote-group", "one"),
+        ("x-remote-group", "two"),
+        ("x-remote-uid", "u-1"),
+        ("x-remote-user", "alice"),
+    ];
+
+    #[test]
+    fn a_hub_user_is_stated_and_the_token_stays() {
+        let left = rewritten(&alice(), &[("authorization", "Bearer secret")]);
+        assert_eq!(left, pairs(&ALICES));
+    }
+
+    #[test]
+    fn what_only_we_may_state_is_ours_or_absent() {
+        let smuggled = [
+            ("X-Remote-User", "system:admin"),
+            ("x-remote-group", "system:masters"),
+            ("X-REMOTE-GROUP", "system:masters"),
+            ("X-Remote-Extra-Anything", "1"),
+            ("X-Remote-New", "1"),
+            ("Cluster-Proxy-Service", "kube-dns"),
+            ("Cluster-Proxy-Service", "other"),
+            ("CLUSTER-PROXY-NEW", "1"),
+            ("Audit-Id", "theirs"),
+            ("Impersonate-Group", "system:masters"),
+        ];
+        assert_eq!(rewritten(&alice(), &smuggled), pairs(&ALICES));
+    }
+
+    #[test]
+    fn no_spelling_of_connection_takes_ours_away() {
+        let ours = [
+            "X-Remote-User",
+            "x-remote-group",
+            "AUDIT-ID",
+            "Cluster-Proxy-Port",
+        ];
+        let spellings = ours.map(|name| format!("close, {name},,\t{}", name.to_uppercase()));
+        let fields: Vec<_> = spellings
+            .iter()
+            .flat_map(|spelling| {
+                [
+                    ("Connection", spelling.as_str()),
+                    ("connection", "x-remote-uid"),
+                ]
+            })
+            .collect();
+        assert_eq!(rewritten(&alice(), &fields), pairs(&ALICES));
+    }
+
+    #[test]
+    fn a_connection_header_cannot_hide_whom_a_stranger_impersonates() {
+        let mut headers = HeaderMap::new();
+        headers.insert("impersonate-user", HeaderValue::from_static("bob"));
+        headers.insert("connection", HeaderValue::from_static("Impersonate-User"));
+        let client = Ipv4Addr::new(192, 0, 2, 7).into();
+        let refused = rewrite(&mut headers, &Caller::Stranger, client, &ID);
+        assert!(matches!(refused, Err(OutgoingError::HiddenImpersonation)));
+    }
+
+    #[test]
+    fn a_stranger_keeps_token_and_impersonation_and_states_nobody() {
+        let left = rewritten(
+            &Caller::Stranger,
+            &[
+                ("Authorization", "Bearer theirs"),
+                ("Impersonate-User", "bob"),
+                ("Cookie", "a=b"),
+                ("X-Remote-User", "system:admin"),
+                ("Cluster-Proxy-Namespace", "kube-system"),
+                ("TE", "trailers"),
+                ("Keep-Alive", "timeout=5"),
+            ],
+        );
+        let expected = [
+            ("audit-id", "our-id"),
+            ("authorization", "Bearer theirs"),
+            ("cluster-proxy-namespace", "default"),
+            ("cluster-proxy-port", "443"),
+            ("cluster-proxy-proto", "https"),
+            ("cluster-proxy-service", "kubernetes"),
+            ("cookie", "a=b"),
+            ("impersonate-user", "bob"),
+            ("te", "trailers"),
+            ("x-forwarded-for", "192.0.2.7"),
+        ];
+        assert_eq!(left, pairs(&expected));
+    }
+
+    #[test]
+    fn a_token_among_websocket_protocols_stays_too() {
+        let offers = [
+            (
+                "sec-websocket-protocol",
+                "v5.channel.k8s.io,base64url.bearer.authorization.k8s.io.c2VjcmV0",
+            ),
+            (
+                "sec-websocket-protocol",
+                "base64url.bearer.authorization.k8s.io.c2VjcmV0",
+            ),
+            ("sec-websocket-protocol", "v4.channel.k8s.io"),
+        ];
+        let protocols = |caller: &Caller| -> Vec<String> {
+            let left = rewritten(caller, &offers).into_iter();
+            left.filter(|(name, _)| name == "sec-websocket-protocol")
+                .map(|(_, value)| value)
+                .collect()
+        };
+        // Of a stranger too: only the token in `Authorization` was looked at by the hub.
+        for caller in [alice(), Caller::Stranger] {
+            assert_eq!(
+                protocols(&caller),
+                ["v4.channel.k8s.io", "v5.channel.k8s.io"]
+            );
+        }
+    }
+
+    #[test]
+    fn look_alikes_pass_as_the_other_headers_they_are() {
+        let left = rewritten(
+            &Caller::Stranger,
+            &[("x_remote_user", "a"), ("impersonate_user", "b")],
+        );
+        assert!(left.contains(&("x_remote_user".to_owned(), "a".to_owned())));
+        assert!(left.contains(&("impersonate_user".to_owned(), "b".to_owned())));
+    }
+
+    #[test]
+    fn a_name_that_no_header_can_carry_is_an_error() {
+        let caller = Caller::HubUser(Arc::new(User {
+            name: "line\nbreak".to_owned(),
+            ..User::default()
+        }));
+        let client = Ipv4Addr::LOCALHOST.into();
+        assert!(rewrite(&mut HeaderMap::new(), &caller, client, &ID).is_err());
+    }
+}
