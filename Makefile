@@ -1,0 +1,50 @@
+# What people type. Everything slow is cached outside the tree; see CONTRIBUTING.md.
+#
+#   make quickstart        see it work on this machine, no Kubernetes needed
+#   make check             format, lints, unit tests (no lab)
+#   make test              everything, the real clusters included; SUITE=story for one suite
+#   make lab, make lab-down
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+SUITE ?= all
+ARGS ?=
+
+.PHONY: help
+help:
+	@sed -n 's/^#  \?//p' Makefile
+
+.PHONY: quickstart
+quickstart: tools
+	cargo build --package cluster-proxy
+	./target/debug/cluster-proxy quickstart $(ARGS)
+
+.PHONY: check
+check: tools
+	./tests/run check
+
+.PHONY: test
+test: tools
+	./tests/run $(SUITE)
+
+.PHONY: bench
+bench: tools
+	./tests/run bench
+
+.PHONY: deny
+deny: tools
+	./tests/run deny
+
+.PHONY: lab
+lab:
+	./lab/lab up
+
+.PHONY: lab-down
+lab-down:
+	./lab/lab down
+
+.PHONY: tools
+tools:
+	@./tests/tools

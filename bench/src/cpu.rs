@@ -1,0 +1,22 @@
+//! CPU seconds of running programs, from /proc.
+
+use anyhow::{Context as _, Result};
+
+/// Seconds of CPU, user and system, that a process has used so far.
+pub(crate) fn seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    // The name, in brackets, may hold spaces; fields count from 3 after it (proc(5)).
+    let (_, fields) = stat.rsplit_once(") ").with_context(|| path.clone())?;
+    let field = |number: usize| -> Result<f64> {
+        let text = fields
+            .split(' ')
+            .nth(number - 3)
+            .with_context(|| path.clone())?;
+        Ok(text.parse::<f64>()?)
+    };
+    Ok((field(14)? + field(15)?) / TICKS_PER_SECOND)
+}
+
+/// `sysconf(_SC_CLK_TCK)`, 100 on every Linux there is.
+const TICKS_PER_SECOND: f64 = 100.0;

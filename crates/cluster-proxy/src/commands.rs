@@ -1,0 +1,50 @@
+//! The subcommands: each one's flags, the configuration they make, and its run.
+
+mod certs;
+mod proxy_agent;
+mod proxy_server;
+mod quickstart;
+mod service_proxy;
+mod user_server;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use cluster_proxy_runtime::error::StartError;
+
+/// What the program can be.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Quickstart(quickstart::Args),
+    ProxyServer(proxy_server::Args),
+    UserServer(user_server::Args),
+    ProxyAgent(proxy_agent::Args),
+    ServiceProxy(service_proxy::Args),
+    Certs(certs::Args),
+}
+
+impl Command {
+    /// The subcommand as the user types it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Quickstart(_) => "quickstart",
+            Self::ProxyServer(_) => "proxy-server",
+            Self::UserServer(_) => "user-server",
+            Self::ProxyAgent(_) => "proxy-agent",
+            Self::ServiceProxy(_) => "service-proxy",
+            Self::Certs(_) => "certs",
+        }
+    }
+
+    /// Runs until it is done or asked to end.
+    pub(crate) async fn run(self) -> Result<ExitCode, StartError> {
+        match self {
+            Self::Quickstart(args) => Box::pin(quickstart::run(args)).await,
+            Self::ProxyServer(args) => Box::pin(proxy_server::run(args)).await,
+            Self::UserServer(args) => Box::pin(user_server::run(args)).await,
+            Self::ProxyAgent(args) => Box::pin(proxy_agent::run(args)).await,
+            Self::ServiceProxy(args) => Box::pin(service_proxy::run(args)).await,
+            Self::Certs(args) => certs::run(args),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `proxy-agent`: the managed end of the tunnel.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use cluster_proxy_identity::tls::{ClientTls, ClientTlsFiles};
+use cluster_proxy_identity::{AnnouncedIdentifiers, PeerIdentity, ProvenAgent, TunnelHost};
+use cluster_proxy_proxy_agent::{Config, ProxyAgent};
+use cluster_proxy_runtime::drain::DrainLimits;
+use cluster_proxy_runtime::error::StartError;
+use cluster_proxy_runtime::flags::{GoDuration, HostPort};
+use cluster_proxy_tunnel::Target;
+use cluster_proxy_tunnel::lane::LANE_ALPN;
+
+use crate::flags::{LogFlags, file};
+use crate::role::Role;
+
+/// The managed end of the tunnel: dials the hub's proxy-server and serves what comes back.
+///
+/// Nothing has to reach this program but its own cluster's health checks. It announces the tunnel
+/// host of the cluster that its certificate proves, and hands connections for that host to the
+/// service-proxy; other targets are dialled as they are named.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Certificate that proves this agent's cluster.
+    #[arg(long, value_name = "FILE")]
+    agent_cert: PathBuf,
+    /// Its private key.
+    #[arg(long, value_name = "FILE")]
+    agent_key: PathBuf,
+    /// CA that the proxy-server's certificate must come from.
+    #[arg(long, value_name = "FILE")]
+    ca_cert: PathBuf,
+    /// Host of the proxy-server.
+    #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
+    proxy_server_host: String,
+    /// Its port for agents.
+    #[arg(long, default_value_t = 8091, value_name = "PORT")]
+    proxy_server_port: u16,
+    /// Where this cluster's service-proxy listens.
+    #[arg(long, default_value = "127.0.0.1:7443", value_name = "HOST:PORT")]
+    service_proxy_address: HostPort,
+
+    /// This agent's id [default: a new uuid].
+    #[arg(long, env = "PROXY_AGENT_ID", value_name = "ID")]
+    agent_id: Option<String>,
+    /// More names under which it wants to be found, as a URL query:
+    /// `host=a&ipv4=1.2.3.4&default-route=true`.
+    #[arg(long, default_value = "", value_name = "QUERY")]
+    agent_identifiers: String,
+    /// First wait between two attempts to connect.
+    #[arg(long, default_value = "1s", value_name = "DURATION")]
+    sync_interval: GoDuration,
+    /// Longest wait between two attempts to connect.
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    sync_interval_cap: GoDuration,
+    /// Go on looking for servers beyond the count they state.
+    #[arg(long)]
+    sync_forever: bool,
+
+    /// Address of /healthz, /readyz and /metrics; empty is all.
+    #[arg(long, default_value = "", value_name = "ADDRESS")]
+    health_server_host: String,
+    /// Port of the same.
+    #[arg(long, default_value_t = 8093, value_name = "PORT")]
+    health_server_port: u16,
+    /// After SIGTERM, let open connections run for this long before they are cut.
+    #[arg(long, default_value = "20s", value_name = "DURATION")]
+    drain_timeout: GoDuration,
+
+    #[command(flatten)]
+    logs: LogFlags,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
+    let Args {
+        agent_cert,
+        agent_key,
+        ca_cert,
+        proxy_server_host,
+        proxy_server_port,
+        service_proxy_address,
+        agent_id,
+        agent_identifiers,
+        sync_interval,
+        sync_interval_cap,
+        sync_forever,
+        health_server_host,
+        health_server_port,
+        drain_timeout,
+        logs,
+    } = args;
+    logs.init()?;
+    let tls = ClientTls::load(ClientTlsFiles {
+        ca: file("--ca-cert", &ca_cert),
+        cert: Some((
+            file("--agent-cert", &agent_cert),
+            file("--agent-key", &agent_key),
+        )),
+        alpn: vec![LANE_ALPN.to_vec()],
+    })
+    .map_err(StartError::failed)?;
+    let mut identifiers: AnnouncedIdentifiers = agent_identifiers
+        .parse()
+        .map_err(|error| StartError::usage("--agent-identifiers", error))?;
+    if let PeerIdentity::Agent(ProvenAgent { cluster }) = own_identity(&agent_cert)? {
+        let host = TunnelHost::of(&cluster).as_str().to_owned();
+        if !identifiers.hosts.contains(&host) {
+            identifiers.hosts.push(host);
+        }
+    }
+    let server = target("--proxy-server-host", &proxy_server_host, proxy_server_port)?;
+    let service_proxy = &service_proxy_address;
+    let config = Config {
+        identifiers,
+        service_proxy: target(
+            "--service-proxy-address",
+            &service_proxy.host,
+            service_proxy.port,
+        )?,
+        sync_interval: sync_interval.0,
+        sync_interval_cap: sync_interval_cap.0,
+        sync_forever,
+        ..Config::new(
+            server,
+            tls.clone(),
+            agent_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        )
+    };
+    let mut role = Role::new();
+    role.refresh_client(&tls);
+    let agent = ProxyAgent::new(config, &mut role.registry, &role.readiness)
+        .map_err(|error| StartError::usage("--proxy-server-host", error))?;
+    let work = Box::pin(agent.run(role.drain.clone()));
+    let health = HostPort::new(health_server_host, health_server_port);
+    let limits = DrainLimits {
+        min: Duration::ZERO,
+        limit: drain_timeout.0,
+    };
+    role.run(("--health-server-port", &health), limits, work)
+        .await
+}
+
+/// What this agent's own certificate proves.
+fn own_identity(agent_cert: &PathBuf) -> Result<PeerIdentity, StartError> {
+    let pem = std::fs::read(agent_cert).map_err(|error| {
+        StartError::failed(format_args!(
+            "--agent-cert {}: {error}",
+            agent_cert.display()
+        ))
+    })?;
+    Ok(PeerIdentity::of_pem(&pem))
+}
+
+fn target(flag: &str, host: &str, port: u16) -> Result<Target, StartError> {
+    Target::new(host, port).map_err(|error| StartError::usage(flag, error))
+}

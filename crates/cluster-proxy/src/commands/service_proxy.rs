@@ -1,0 +1,167 @@
+//! `service-proxy`: the managed cluster's HTTPS front.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ArgAction;
+use cluster_proxy_forward::PoolSettings;
+use cluster_proxy_identity::tls::{ClientAuth, ServerTls, ServerTlsFiles};
+use cluster_proxy_kube_client::Connection;
+use cluster_proxy_runtime::error::StartError;
+use cluster_proxy_runtime::flags::{GoDuration, HostPort};
+use cluster_proxy_runtime::listen::listen;
+use cluster_proxy_service_proxy::{Config, Impersonation, ServiceProxy, ServiceProxyMetrics};
+
+use crate::flags::{DrainFlags, LogFlags, file};
+use crate::role::Role;
+
+/// The managed cluster's HTTPS front: decides as whom a request goes to the kube-apiserver.
+///
+/// A user whom the hub's user-server states (over mutual TLS; nobody else's word counts) is
+/// impersonated, within bounds that not even the user-server can widen. A token of this cluster is
+/// reviewed here and passed on as it is. In a pod it uses the pod's service account; elsewhere it
+/// needs --kubeconfig.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Certificate for this cluster's tunnel host.
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// Its private key.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// CA that the user-server's client certificate must come from. Without it nobody's statement
+    /// about a user counts.
+    #[arg(long, value_name = "FILE")]
+    client_ca_cert: Option<PathBuf>,
+    /// Address to listen on.
+    #[arg(long, default_value = ":7443", value_name = "HOST:PORT")]
+    bind_address: HostPort,
+
+    /// Kubeconfig of this cluster [default: the pod's service account].
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Kubeconfig of the hub, for hub tokens that come here unreviewed (--token-review=managed at
+    /// the user-server, or a user-server of the Go cluster-proxy).
+    #[arg(long, value_name = "FILE")]
+    hub_kubeconfig: Option<PathBuf>,
+    /// How long answers about tokens are kept; 0 reviews every request.
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    token_review_cache_ttl: GoDuration,
+
+    /// Impersonate hub users.
+    #[arg(
+        long,
+        default_value_t = true,
+        action = ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        help_heading = "Impersonation"
+    )]
+    enable_impersonation: bool,
+    /// Impersonate uids too: the service account may impersonate `uids`.
+    #[arg(long, help_heading = "Impersonation")]
+    impersonate_uid: bool,
+    /// A key of extra to impersonate: the service account may impersonate `userextras/<key>`;
+    /// repeat for more. Extra that narrows rights refuses the request unless it is listed.
+    #[arg(long, value_name = "KEY", help_heading = "Impersonation")]
+    impersonate_extra_key: Vec<String>,
+    /// Leave the groups system:serviceaccounts* of hub users as they are, as the Go cluster-proxy
+    /// does: what this cluster grants to its own service accounts then holds for the hub's.
+    #[arg(long, help_heading = "Impersonation")]
+    raw_service_account_groups: bool,
+
+    /// After this long an idle connection to the kube-apiserver closes.
+    #[arg(long, default_value = "90s", value_name = "DURATION")]
+    idle_conn_timeout: GoDuration,
+    /// How long a request with `Expect: 100-continue` waits before its body is sent.
+    #[arg(long, default_value = "1s", value_name = "DURATION")]
+    expect_continue_timeout: GoDuration,
+
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, default_value = ":8000", value_name = "HOST:PORT")]
+    health_probe_bind_address: HostPort,
+
+    #[command(flatten)]
+    drain: DrainFlags,
+    #[command(flatten)]
+    logs: LogFlags,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
+    let Args {
+        cert,
+        key,
+        client_ca_cert,
+        bind_address,
+        kubeconfig,
+        hub_kubeconfig,
+        token_review_cache_ttl,
+        enable_impersonation,
+        impersonate_uid,
+        impersonate_extra_key,
+        raw_service_account_groups,
+        idle_conn_timeout,
+        expect_continue_timeout,
+        health_probe_bind_address,
+        drain,
+        logs,
+    } = args;
+    logs.init()?;
+    let client_auth = if client_ca_cert.is_some() {
+        ClientAuth::Optional
+    } else {
+        ClientAuth::Off
+    };
+    let tls = ServerTls::load(ServerTlsFiles {
+        cert: file("--cert", &cert),
+        key: file("--key", &key),
+        client_ca: client_ca_cert
+            .as_deref()
+            .map(|path| file("--client-ca-cert", path)),
+        client_auth,
+        alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    })
+    .map_err(StartError::failed)?;
+    let managed =
+        Connection::from_flag(kubeconfig.as_deref().map(|path| file("--kubeconfig", path)))
+            .map_err(StartError::failed)?;
+    let hub = hub_kubeconfig
+        .as_deref()
+        .map(|path| Connection::from_kubeconfig(file("--hub-kubeconfig", path), None))
+        .transpose()
+        .map_err(StartError::failed)?;
+
+    let mut role = Role::new();
+    role.refresh_server(&tls);
+    let config = Config {
+        hub,
+        impersonation: Impersonation {
+            enabled: enable_impersonation,
+            uid: impersonate_uid,
+            extra_keys: impersonate_extra_key.into_iter().collect(),
+            raw_service_account_groups,
+            ..Impersonation::default()
+        },
+        review_cache_ttl: token_review_cache_ttl.0,
+        pool: PoolSettings {
+            idle_timeout: idle_conn_timeout.0,
+            expect_timeout: expect_continue_timeout.0,
+            ..PoolSettings::default()
+        },
+        ..Config::new(tls, managed)
+    };
+    let listener = listen("--bind-address", &bind_address).await?;
+    let metrics = ServiceProxyMetrics::default();
+    metrics.register(&mut role.registry);
+    let proxy = ServiceProxy::new(&config, metrics, role.drain.clone())
+        .map_err(|error| StartError::failed(format_args!("--kubeconfig: {error}")))?;
+    let work = Box::pin(proxy.run(listener));
+    role.run(
+        ("--health-probe-bind-address", &health_probe_bind_address),
+        drain.limits(),
+        work,
+    )
+    .await
+}

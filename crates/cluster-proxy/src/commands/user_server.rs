@@ -1,0 +1,203 @@
+//! `user-server`: the hub's HTTPS front.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use cluster_proxy_identity::tls::{
+    ClientAuth, ClientTls, ClientTlsFiles, ServerTls, ServerTlsFiles,
+};
+use cluster_proxy_kube_client::Connection;
+use cluster_proxy_runtime::error::StartError;
+use cluster_proxy_runtime::flags::{GoDuration, HostPort};
+use cluster_proxy_runtime::listen::listen;
+use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, ProxyServerDialer, Target};
+use cluster_proxy_user_server::{Config, TokenReview, UserServer};
+
+use crate::flags::{DrainFlags, LogFlags, file};
+use crate::role::Role;
+
+/// The hub's HTTPS front: `https://HOST:9092/CLUSTER/KUBERNETES-PATH` with a hub user's token.
+///
+/// The token is reviewed here, on the hub, and stays here; what travels to the managed cluster is
+/// who the user is, over mutual TLS inside the tunnel. A token that the hub neither accepts nor has
+/// signed travels on: it may be the managed cluster's own. In a pod it uses the pod's service
+/// account for reviews; elsewhere it needs --kubeconfig.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Host of the proxy-server.
+    #[arg(
+        long,
+        default_value = "127.0.0.1",
+        value_name = "HOST",
+        help_heading = "Tunnel"
+    )]
+    host: String,
+    /// Its port for clients.
+    #[arg(
+        long,
+        default_value_t = 8090,
+        value_name = "PORT",
+        help_heading = "Tunnel"
+    )]
+    port: u16,
+    /// CA that the proxy-server's certificate must come from.
+    #[arg(long, value_name = "FILE", help_heading = "Tunnel")]
+    proxy_ca_cert: PathBuf,
+    /// This user-server's client certificate, shown to the proxy-server and to service-proxies.
+    #[arg(long, value_name = "FILE", help_heading = "Tunnel")]
+    proxy_cert: PathBuf,
+    /// Its private key.
+    #[arg(long, value_name = "FILE", help_heading = "Tunnel")]
+    proxy_key: PathBuf,
+    /// CA that service-proxies' certificates must come from.
+    #[arg(long, value_name = "FILE", help_heading = "Tunnel")]
+    service_proxy_ca_cert: PathBuf,
+
+    /// Certificate shown to users.
+    #[arg(long, value_name = "FILE", help_heading = "Users")]
+    server_cert: PathBuf,
+    /// Its private key.
+    #[arg(long, value_name = "FILE", help_heading = "Users")]
+    server_key: PathBuf,
+    /// Port for users.
+    #[arg(
+        long,
+        default_value_t = 9092,
+        value_name = "PORT",
+        help_heading = "Users"
+    )]
+    server_port: u16,
+    /// Address to listen on for users; empty is all.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "ADDRESS",
+        help_heading = "Users"
+    )]
+    bind_address: String,
+
+    /// Kubeconfig of the hub [default: the pod's service account].
+    #[arg(long, value_name = "FILE", help_heading = "Authentication")]
+    kubeconfig: Option<PathBuf>,
+    /// Where tokens are reviewed.
+    #[arg(
+        long,
+        value_enum,
+        default_value_t = Review::Hub,
+        value_name = "WHERE",
+        help_heading = "Authentication"
+    )]
+    token_review: Review,
+    /// How long answers about tokens are kept; 0 reviews every request.
+    #[arg(
+        long,
+        default_value = "10s",
+        value_name = "DURATION",
+        help_heading = "Authentication"
+    )]
+    token_review_cache_ttl: GoDuration,
+
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, default_value = ":8000", value_name = "HOST:PORT")]
+    health_probe_bind_address: HostPort,
+
+    #[command(flatten)]
+    drain: DrainFlags,
+    #[command(flatten)]
+    logs: LogFlags,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Review {
+    /// Here: hub tokens stay on the hub.
+    Hub,
+    /// On the managed cluster, in the order of the Go cluster-proxy: every token travels.
+    Managed,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
+    let Args {
+        host,
+        port,
+        proxy_ca_cert,
+        proxy_cert,
+        proxy_key,
+        service_proxy_ca_cert,
+        server_cert,
+        server_key,
+        server_port,
+        bind_address,
+        kubeconfig,
+        token_review,
+        token_review_cache_ttl,
+        health_probe_bind_address,
+        drain,
+        logs,
+    } = args;
+    logs.init()?;
+    let pair = || {
+        Some((
+            file("--proxy-cert", &proxy_cert),
+            file("--proxy-key", &proxy_key),
+        ))
+    };
+    let tunnel_tls = ClientTls::load(ClientTlsFiles {
+        ca: file("--proxy-ca-cert", &proxy_ca_cert),
+        cert: pair(),
+        alpn: vec![FRONTEND_ALPN.to_vec()],
+    })
+    .map_err(StartError::failed)?;
+    let service_proxy_tls = ClientTls::load(ClientTlsFiles {
+        ca: file("--service-proxy-ca-cert", &service_proxy_ca_cert),
+        cert: pair(),
+        alpn: Vec::new(),
+    })
+    .map_err(StartError::failed)?;
+    let tls = ServerTls::load(ServerTlsFiles {
+        cert: file("--server-cert", &server_cert),
+        key: file("--server-key", &server_key),
+        client_ca: None,
+        client_auth: ClientAuth::Off,
+        alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    })
+    .map_err(StartError::failed)?;
+    let token_review = match token_review {
+        Review::Hub => TokenReview::Hub {
+            hub: Connection::from_flag(
+                kubeconfig.as_deref().map(|path| file("--kubeconfig", path)),
+            )
+            .map_err(StartError::failed)?,
+            cache_ttl: token_review_cache_ttl.0,
+        },
+        Review::Managed => TokenReview::Managed,
+    };
+    let server = Target::new(&host, port).map_err(|error| StartError::usage("--host", error))?;
+
+    let mut role = Role::new();
+    role.refresh_client(&tunnel_tls);
+    role.refresh_client(&service_proxy_tls);
+    role.refresh_server(&tls);
+    let metrics = DialerMetrics::default();
+    metrics.register(&mut role.registry);
+    let dialer = ProxyServerDialer::new(DialerConfig::new(server, tunnel_tls), metrics)
+        .map_err(|error| StartError::usage("--host", error))?;
+    let address = HostPort::new(bind_address, server_port);
+    let config = Config::new(
+        listen("--server-port", &address).await?,
+        tls,
+        token_review,
+        Arc::new(dialer),
+        service_proxy_tls,
+    );
+    let server = UserServer::new(config, &mut role.registry, &role.readiness);
+    let work = Box::pin(server.run(role.drain.clone()));
+    role.run(
+        ("--health-probe-bind-address", &health_probe_bind_address),
+        drain.limits(),
+        work,
+    )
+    .await
+}

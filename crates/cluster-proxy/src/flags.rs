@@ -1,0 +1,105 @@
+//! Flags that several commands share, and usage errors in one line.
+
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use cluster_proxy_identity::tls::FlagFile;
+use cluster_proxy_runtime::drain::DrainLimits;
+use cluster_proxy_runtime::error::StartError;
+use cluster_proxy_runtime::flags::GoDuration;
+use cluster_proxy_runtime::logs;
+
+/// How the program logs.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Logs")]
+pub(crate) struct LogFlags {
+    /// What is logged: error, warn, info, debug or trace, or a filter such as
+    /// `info,cluster_proxy_tunnel=debug`. Beats --v.
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+
+    /// How events are written to standard error.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    log_format: LogFormat,
+
+    /// Verbosity as klog counts it: 4 is debug, 6 and more is trace.
+    #[arg(long, short = 'v', default_value_t = 0, value_name = "N")]
+    v: u8,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+impl LogFlags {
+    /// Begins to log, at the level of --v unless --log-level says otherwise.
+    pub(crate) fn init(&self) -> Result<(), StartError> {
+        self.init_at(logs::level_of_verbosity(self.v))
+    }
+
+    /// Begins to log errors and warnings, unless a flag says otherwise.
+    pub(crate) fn init_quietly(&self) -> Result<(), StartError> {
+        self.init_at(if self.v == 0 {
+            "warn"
+        } else {
+            logs::level_of_verbosity(self.v)
+        })
+    }
+
+    fn init_at(&self, default_level: &str) -> Result<(), StartError> {
+        let Self {
+            log_level,
+            log_format,
+            v: _,
+        } = self;
+        let level = log_level.as_deref().unwrap_or(default_level);
+        let format = match log_format {
+            LogFormat::Text => logs::Format::Text,
+            LogFormat::Json => logs::Format::Json,
+        };
+        logs::init(level, format).map_err(|cause| StartError::usage("--log-level", cause))
+    }
+}
+
+/// One line from clap's several: what is wrong, and where help is.
+#[expect(clippy::print_stderr, reason = "usage errors go to standard error")]
+pub(crate) fn print_usage_error(error: &clap::Error) {
+    let rendered = error.render().to_string();
+    let cause = rendered.split("\n\n").next().unwrap_or_default();
+    let cause = cause.split_whitespace().collect::<Vec<_>>().join(" ");
+    let cause = cause.strip_prefix("error: ").unwrap_or(&cause);
+    eprintln!("cluster-proxy: {cause} (see --help)");
+}
+
+/// How long a role takes to end.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Drain")]
+pub(crate) struct DrainFlags {
+    /// After SIGTERM, go on accepting for this long (readyz answers 503 at once).
+    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    min_drain_duration: GoDuration,
+
+    /// Then let open requests run for this long before they are cut.
+    #[arg(long, default_value = "30s", value_name = "DURATION")]
+    drain_timeout: GoDuration,
+}
+
+impl DrainFlags {
+    pub(crate) fn limits(&self) -> DrainLimits {
+        let Self {
+            min_drain_duration,
+            drain_timeout,
+        } = self;
+        DrainLimits {
+            min: min_drain_duration.0,
+            limit: drain_timeout.0,
+        }
+    }
+}
+
+/// A certificate or key file named by a flag.
+pub(crate) fn file(flag: &'static str, path: &Path) -> FlagFile {
+    FlagFile::new(flag, path)
+}

@@ -1,0 +1,75 @@
+//! What every role does around its work: the operations listener, TLS files looked at again and
+//! again, and an end that drains.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cluster_proxy_identity::tls::{ClientTls, ServerTls};
+use cluster_proxy_runtime::drain::{Drain, DrainLimits, drain_on_signal};
+use cluster_proxy_runtime::error::StartError;
+use cluster_proxy_runtime::flags::HostPort;
+use cluster_proxy_runtime::listen::listen;
+use cluster_proxy_runtime::operations::Operations;
+use cluster_proxy_runtime::readiness::Readiness;
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+
+/// How often certificate files are looked at. A kubelet takes about a minute to bring a changed
+/// Secret, and reading a few files costs nothing.
+const TLS_REFRESH: Duration = Duration::from_secs(10);
+
+/// The parts of a process around its role.
+#[derive(Debug, Default)]
+pub(crate) struct Role {
+    pub(crate) drain: Drain,
+    pub(crate) readiness: Readiness,
+    pub(crate) registry: Registry,
+    background: JoinSet<()>,
+}
+
+impl Role {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Uses changed files of `tls` from now on.
+    pub(crate) fn refresh_server(&mut self, tls: &ServerTls) {
+        self.background.spawn(tls.clone().keep_fresh(TLS_REFRESH));
+    }
+
+    /// Uses changed files of `tls` from now on.
+    pub(crate) fn refresh_client(&mut self, tls: &ClientTls) {
+        self.background.spawn(tls.clone().keep_fresh(TLS_REFRESH));
+    }
+
+    /// Serves health and metrics at `address`, runs `work` until SIGTERM or SIGINT, and drains.
+    pub(crate) async fn run(
+        self,
+        (flag, address): (&str, &HostPort),
+        limits: DrainLimits,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<ExitCode, StartError> {
+        let Self {
+            drain,
+            readiness,
+            registry,
+            mut background,
+        } = self;
+        let listener = listen(flag, address).await?;
+        let operations = Operations {
+            readiness,
+            drain: drain.clone(),
+            registry: Arc::new(registry),
+        };
+        // Not a task of the drain: it answers until the very end.
+        background.spawn(operations.serve(listener));
+        drain.spawn(work);
+        drain_on_signal(&drain, limits)
+            .await
+            .map_err(|error| StartError::failed(format_args!("signals: {error}")))?;
+        background.shutdown().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,15 @@
+//! What tests share: the lab of two real clusters, programs that run beside a
+//! test, assertions with a deadline.
+//!
+//! A dev-dependency only. Nothing here lets a test pass that could not run:
+//! what a test needs and does not get is an error.
+
+#![forbid(unsafe_code)]
+
+pub mod installation;
+pub mod lab;
+pub mod process;
+
+mod eventually;
+
+pub use eventually::{Outcome, eventually, eventually_blocking};
