@@ -44,6 +44,11 @@ impl Role {
         self.background.spawn(tls.clone().keep_fresh(TLS_REFRESH));
     }
 
+    /// Runs `work` until the very end, then drops it.
+    pub(crate) fn background(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.background.spawn(work);
+    }
+
     /// Serves health and metrics at `address`, runs `work` until SIGTERM or SIGINT, and drains.
     pub(crate) async fn run(
         self,

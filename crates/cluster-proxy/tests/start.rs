@@ -136,6 +136,8 @@ fn files_that_cannot_be_used_are_named() {
             "does not belong to the certificate",
         ),
         ("proxy-server", "--cluster-ca-cert", absent, "no such file"),
+        ("proxy-server", "--agent-table-file", absent, "No such file"),
+        ("proxy-server", "--agent-table-file", text, "cannot be read"),
         ("proxy-agent", "--agent-cert", text, "no PEM certificate"),
         (
             "proxy-agent",

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster_proxy_identity::PeerIdentity;
+use cluster_proxy_identity::{AnnouncedIdentifiers, PeerIdentity};
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_tunnel::lane::{HubLane, LANE_ALPN, ServerHello};
 use cluster_proxy_tunnel::throttle::Throttle;
@@ -14,16 +14,15 @@ use cluster_proxy_tunnel::{Http2Settings, TunnelError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::Agents;
-use crate::config::AgentIdentity;
+use crate::agents::{Agents, ConnectedAgent};
 use crate::metrics::Metrics;
-use crate::ownership::{Claims, NoIdentity};
+use crate::ownership::{Claims, Refusal, Rule};
 
 /// What every lane of this server shares.
 #[derive(Debug)]
 pub(crate) struct AgentPort {
     pub(crate) hello: ServerHello,
-    pub(crate) identity: AgentIdentity,
+    pub(crate) rule: Rule,
     pub(crate) http2: Http2Settings,
     pub(crate) agents: Arc<Agents>,
     pub(crate) metrics: Metrics,
@@ -65,12 +64,13 @@ impl AgentPort {
             return;
         }
         // Before anything else is read of an agent that will not be let in.
-        if self.identity == AgentIdentity::Cluster && !matches!(identity, PeerIdentity::Agent(_)) {
+        let nothing = AnnouncedIdentifiers::default();
+        if let Err(refusal) = self.rule.claims(&identity, &nothing) {
             self.metrics.agents_refused.inc();
             if let Some(left_out) = self.refusals.pass() {
-                tracing::warn!(%peer, ?identity, left_out, "agent refused: {NoIdentity}");
+                tracing::warn!(%peer, ?identity, left_out, "agent refused: {refusal}");
             }
-            HubLane::refuse_over(stream, &NoIdentity.to_string(), &self.http2).await;
+            HubLane::refuse_over(stream, &refusal.to_string(), &self.http2).await;
             return;
         }
         let opened = tokio::select! {
@@ -89,32 +89,45 @@ impl AgentPort {
                 return;
             }
         };
-        let claims = match Claims::of(&identity, &lane.agent().identifiers, self.identity) {
-            Ok(claims) => claims,
-            Err(NoIdentity) => return,
+        // From here on every change of the rule is seen.
+        let mut rule = self.rule.clone();
+        let Ok(claims) = rule.claims(&identity, &lane.agent().identifiers) else {
+            return;
         };
         self.note_connected(&lane, &claims, peer);
         let agent_id = lane.agent().agent_id.clone();
         let cluster = claims.cluster.clone();
-        let place = self.agents.connect(lane, claims);
+        let mut place = self.agents.connect(lane, claims);
         // It may have come into the table after all in there were told.
         if self.drain.is_started() {
             place.lane().drain();
         }
         // A child of its own: this is polled with every frame.
         let stop = self.stop.child_token();
-        let stopped = tokio::select! {
-            () = stop.cancelled() => None,
-            end = driver.run() => Some(end),
-        };
-        let end = match stopped {
-            Some(end) => end,
-            None => {
-                place.lane().close();
-                drop(place);
-                timeout(CLOSING_TIME, driver.run())
-                    .await
-                    .unwrap_or(TunnelError::Closed)
+        let end = loop {
+            tokio::select! {
+                () = stop.cancelled() => {
+                    place.lane().close();
+                    drop(place);
+                    break timeout(CLOSING_TIME, driver.run())
+                        .await
+                        .unwrap_or(TunnelError::Closed);
+                }
+                end = driver.run() => break end,
+                () = rule.changed() => match self.placed_anew(place, &rule, &identity) {
+                    Ok(anew) => place = anew,
+                    // With the driver go the lane and all that is open on it.
+                    Err(refusal) => {
+                        self.metrics.agents_refused.inc();
+                        tracing::warn!(
+                            cluster = cluster.as_ref().map(tracing::field::display),
+                            agent = agent_id,
+                            %peer,
+                            "agent cut off: {refusal}"
+                        );
+                        return;
+                    }
+                },
             }
         };
         tracing::info!(
@@ -125,6 +138,21 @@ impl AgentPort {
             "agent disconnected: {}",
             end.in_full()
         );
+    }
+
+    /// The agent's place under the names it may have now.
+    fn placed_anew(
+        &self,
+        place: ConnectedAgent,
+        rule: &Rule,
+        identity: &PeerIdentity,
+    ) -> Result<ConnectedAgent, Refusal> {
+        let claims = rule.claims(identity, &place.lane().agent().identifiers)?;
+        if claims == *place.claims() {
+            return Ok(place);
+        }
+        // First the new one: there is no moment in which nobody is found.
+        Ok(self.agents.connect(place.lane().clone(), claims))
     }
 
     fn note_connected(&self, lane: &HubLane, claims: &Claims, peer: SocketAddr) {

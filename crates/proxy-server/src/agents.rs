@@ -200,6 +200,10 @@ impl ConnectedAgent {
     pub(crate) fn lane(&self) -> &HubLane {
         &self.agent.lane
     }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.agent.claims
+    }
 }
 
 impl Drop for ConnectedAgent {

@@ -7,6 +7,8 @@ use cluster_proxy_identity::tls::ServerTls;
 use cluster_proxy_tunnel::Http2Settings;
 use tokio::net::TcpListener;
 
+use crate::agent_table::WatchedAgentTable;
+
 /// The configuration of a [`crate::ProxyServer`].
 #[derive(Debug)]
 pub struct Config {
@@ -22,8 +24,10 @@ pub struct Config {
     pub server_count: u32,
     /// How an agent is chosen, in this order.
     pub strategies: ProxyStrategies,
-    /// What an agent's certificate must prove.
+    /// What an agent's certificate must prove, where no table says so.
     pub agent_identity: AgentIdentity,
+    /// Which clusters are accepted and which names are theirs.
+    pub agent_table: Option<WatchedAgentTable>,
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
 }

@@ -3,6 +3,8 @@
 
 mod access;
 mod agent_port;
+mod agent_table;
+mod agent_table_file;
 mod agents;
 mod config;
 mod frontend_port;
@@ -11,5 +13,7 @@ mod metrics;
 mod ownership;
 mod server;
 
+pub use agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
+pub use agent_table_file::{AgentTableFile, AgentTableFileError};
 pub use config::{AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy};
 pub use server::ProxyServer;

@@ -1,15 +1,18 @@
 //! Under which of the names it announces an agent may be found.
 //!
-//! A certificate proves one cluster. Its agent owns the cluster's tunnel host, the cluster's name
-//! and, below it, `<cluster>.<namespace>` (the agent's own namespace, which the server cannot
-//! know). A cluster's name is that of a namespace on the hub and has no dots, so that the last
-//! kind is never another cluster's name; should there be one all the same, it gets no such names.
+//! A certificate proves one cluster. With a table of agents, the table says whether that cluster
+//! is accepted and which names are its. Without one, its agent owns the cluster's tunnel host, the
+//! cluster's name and, below it, `<cluster>.<namespace>` (the agent's own namespace, which the
+//! server then cannot know). A cluster's name is that of a namespace on the hub and has no dots,
+//! so that the last kind is never another cluster's name; should there be one all the same, it
+//! gets no such names.
 
 use cluster_proxy_identity::{
     AnnouncedIdentifiers, ClusterName, PeerIdentity, TUNNEL_HOST_SUFFIX, TunnelHost,
 };
 use std::net::IpAddr;
 
+use crate::agent_table::{AgentTable, WatchedAgentTable};
 use crate::config::AgentIdentity;
 
 /// What an agent is found under, and what of its announcement was dropped.
@@ -28,34 +31,94 @@ pub(crate) struct Claims {
 }
 
 /// Why an agent is not let in at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "its certificate proves no cluster, and this server takes only agents that do \
-     (--agent-identity=cluster)"
-)]
-pub(crate) struct NoIdentity;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// Its certificate is no agent's.
+    #[error("its certificate proves no cluster, and this server takes only agents that do")]
+    NoIdentity,
+    /// The table does not name its cluster.
+    #[error("cluster {cluster} is not among those accepted by the hub")]
+    NotAccepted { cluster: ClusterName },
+    /// Nothing is known yet of who is accepted.
+    #[error("this server has not read its table of agents yet; try again")]
+    NoTable,
+}
+
+/// What an agent's certificate must prove, and to whom names belong.
+#[derive(Debug, Clone)]
+pub(crate) enum Rule {
+    /// The same for all: names belong to the cluster that they are made of.
+    Fixed(AgentIdentity),
+    /// What the table says at the moment.
+    Table(WatchedAgentTable),
+}
+
+impl Rule {
+    /// What an agent with this `identity` may have of what it `announced`.
+    pub(crate) fn claims(
+        &self,
+        identity: &PeerIdentity,
+        announced: &AnnouncedIdentifiers,
+    ) -> Result<Claims, Refusal> {
+        match self {
+            Self::Fixed(mode) => Claims::of(identity, announced, *mode),
+            Self::Table(table) => {
+                let table = table.borrow();
+                let table = table.as_deref().ok_or(Refusal::NoTable)?;
+                Claims::by_table(identity, announced, table)
+            }
+        }
+    }
+
+    /// Returns when [`claims`](Self::claims) may answer otherwise.
+    pub(crate) async fn changed(&mut self) {
+        match self {
+            Self::Fixed(_) => std::future::pending().await,
+            Self::Table(table) => {
+                if table.changed().await.is_err() {
+                    // Nobody watches any more: the server ends.
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+}
 
 impl Claims {
-    /// What an agent with this `identity` may have of what it `announced`.
-    pub(crate) fn of(
+    fn of(
         identity: &PeerIdentity,
         announced: &AnnouncedIdentifiers,
         mode: AgentIdentity,
-    ) -> Result<Self, NoIdentity> {
-        let proven = match identity {
-            PeerIdentity::Agent(agent) => Some(&agent.cluster),
-            PeerIdentity::Anonymous | PeerIdentity::UserServer | PeerIdentity::Client { .. } => {
-                None
-            }
-        };
-        match (mode, proven) {
-            (AgentIdentity::Any, _) => Ok(Self::everything(proven, announced)),
+    ) -> Result<Self, Refusal> {
+        match (mode, proven(identity)) {
+            (AgentIdentity::Any, cluster) => Ok(Self::everything(cluster, announced)),
             (_, Some(cluster)) => Ok(Self::owned(Some(cluster), announced, |host| {
                 owns(cluster, host)
             })),
             // Names alone: addresses and the default route belong to no cluster.
             (AgentIdentity::Prefer, None) => Ok(Self::owned(None, announced, |_| true)),
-            (AgentIdentity::Cluster, None) => Err(NoIdentity),
+            (AgentIdentity::Cluster, None) => Err(Refusal::NoIdentity),
+        }
+    }
+
+    fn by_table(
+        identity: &PeerIdentity,
+        announced: &AnnouncedIdentifiers,
+        table: &AgentTable,
+    ) -> Result<Self, Refusal> {
+        match proven(identity) {
+            Some(cluster) if table.accepts(cluster) => {
+                Ok(Self::owned(Some(cluster), announced, |host| {
+                    table.owns(cluster, host)
+                }))
+            }
+            Some(cluster) => Err(Refusal::NotAccepted {
+                cluster: cluster.clone(),
+            }),
+            None if table.identity() == AgentIdentity::Prefer => {
+                Ok(Self::owned(None, announced, |host| table.lends(host)))
+            }
+            None => Err(Refusal::NoIdentity),
         }
     }
 
@@ -94,6 +157,13 @@ impl Claims {
             dropped,
             ..Self::default()
         }
+    }
+}
+
+fn proven(identity: &PeerIdentity) -> Option<&ClusterName> {
+    match identity {
+        PeerIdentity::Agent(agent) => Some(&agent.cluster),
+        PeerIdentity::Anonymous | PeerIdentity::UserServer | PeerIdentity::Client { .. } => None,
     }
 }
 
@@ -188,7 +258,7 @@ mod tests {
         };
         assert_eq!(
             Claims::of(&nobody, &announced, AgentIdentity::Cluster),
-            Err(NoIdentity)
+            Err(Refusal::NoIdentity)
         );
         let claims = claims("", "host=managed&default-route=true", AgentIdentity::Prefer);
         assert_eq!((claims.cluster, claims.default_route), (None, false));

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::frontend_port::FrontendPort;
 use crate::listener;
 use crate::metrics::Metrics;
+use crate::ownership::Rule;
 
 /// The hub's end of the tunnel.
 #[derive(Debug)]
@@ -61,7 +62,10 @@ impl ProxyServer {
                 server_count,
                 capabilities: Vec::new(),
             },
-            identity: self.config.agent_identity,
+            rule: match self.config.agent_table {
+                Some(table) => Rule::Table(table),
+                None => Rule::Fixed(self.config.agent_identity),
+            },
             http2: self.config.http2.clone(),
             agents: Arc::clone(&agents),
             metrics: self.metrics.clone(),

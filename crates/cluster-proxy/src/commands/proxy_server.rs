@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use cluster_proxy_identity::tls::{ClientAuth, ServerTls, ServerTlsFiles};
-use cluster_proxy_proxy_server::{AgentIdentity, Config, Port, ProxyServer, ProxyStrategies};
+use cluster_proxy_proxy_server::{AgentIdentity, AgentTableFile, Config, Port, ProxyServer, ProxyStrategies};
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
@@ -85,6 +85,11 @@ pub(crate) struct Args {
         help_heading = "Agents"
     )]
     agent_identity: AgentIdentity,
+    /// File that names the accepted clusters, their agents' namespaces and the rule, instead of
+    /// --agent-identity; read again when it changes:
+    /// `{agentIdentity: cluster, clusters: [{name: a, agentNamespace: n, certificate: true}]}`.
+    #[arg(long, value_name = "FILE", help_heading = "Agents")]
+    agent_table_file: Option<PathBuf>,
     /// How an agent is chosen, in this order: destHost, defaultRoute, default.
     #[arg(
         long,
@@ -139,6 +144,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         agent_port,
         agent_bind_address,
         agent_identity,
+        agent_table_file,
         proxy_strategies,
         server_id,
         server_count,
@@ -170,6 +176,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let mut role = Role::new();
     role.refresh_server(&frontend_tls);
     role.refresh_server(&agents_tls);
+    let mut agent_table = None;
+    if let Some(path) = agent_table_file {
+        let (file, table) = AgentTableFile::load(&path).map_err(|error| {
+            StartError::failed(format_args!("--agent-table-file {error}"))
+        })?;
+        role.background(file.keep_fresh());
+        agent_table = Some(table);
+    }
     let config = Config {
         frontend: Port {
             listener: listen("--server-port", &frontend).await?,
@@ -183,6 +197,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         server_count,
         strategies: proxy_strategies,
         agent_identity,
+        agent_table,
         http2: Http2Settings::default(),
     };
     let server = ProxyServer::new(config, &mut role.registry, &role.readiness);

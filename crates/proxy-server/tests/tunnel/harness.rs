@@ -8,7 +8,7 @@ use cluster_proxy_identity::ca::{CertificateAuthority, Issued, Leaf};
 use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
 use cluster_proxy_proxy_agent::ProxyAgent;
-use cluster_proxy_proxy_server::{AgentIdentity, Config, Port, ProxyServer};
+use cluster_proxy_proxy_server::{AgentIdentity, Config, Port, ProxyServer, WatchedAgentTable};
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
@@ -53,6 +53,7 @@ pub(crate) struct ServerOptions {
     pub(crate) server_count: u32,
     /// Ports to take, as a restarted server does.
     pub(crate) ports: Option<(SocketAddr, SocketAddr)>,
+    pub(crate) table: Option<WatchedAgentTable>,
 }
 
 impl Default for ServerOptions {
@@ -63,6 +64,7 @@ impl Default for ServerOptions {
             server_id: "server-1",
             server_count: 1,
             ports: None,
+            table: None,
         }
     }
 }
@@ -94,6 +96,7 @@ impl World {
             server_count: options.server_count,
             strategies: options.strategies.parse().unwrap(),
             agent_identity: options.identity,
+            agent_table: options.table,
             http2: Http2Settings::default(),
         };
         let (mut registry, drain) = (Registry::default(), Drain::new());

@@ -9,3 +9,4 @@ mod floods;
 mod harness;
 mod identity;
 mod streams;
+mod table;

@@ -130,6 +130,7 @@ impl Starting<'_> {
             server_count: 1,
             strategies: "destHost".parse()?,
             agent_identity: AgentIdentity::Cluster,
+            agent_table: None,
             http2: Http2Settings::default(),
         };
         let server = ProxyServer::new(config, &mut self.registry, &self.readiness);
