@@ -63,11 +63,10 @@ pub(crate) fn printed_lines_work(lab: &Lab) -> Result<()> {
 pub(crate) fn kubectl(lab: &Lab) -> Result<()> {
     let quickstart = start(lab, &[])?;
     let kubeconfig = format!("{}/user.kubeconfig", folder(&quickstart)?);
-    let namespace = "open-cluster-management-agent";
     let kubectl = |arguments: &[&str]| {
         let mut command = Command::new(lab.hub.kubectl_program());
         command
-            .args(["--kubeconfig", &kubeconfig, "-n", namespace])
+            .args(["--kubeconfig", &kubeconfig])
             .args(arguments);
         command
     };

@@ -78,10 +78,6 @@ impl Story<'_> {
 
     /// Lines to paste while it runs.
     pub(super) fn tell(&self, pod: &str, voice: &Voice) {
-        let Plan {
-            pods_namespace: namespace,
-            ..
-        } = &self.clusters.plan;
         let folder = self.folder.path().display();
         let url = format!(
             "https://{}{}",
@@ -94,7 +90,7 @@ impl Story<'_> {
              {folder}/{USER_TOKEN_FILE})\" {url}"
         ));
         if on_path("kubectl") {
-            let kubectl = format!("kubectl --kubeconfig {folder}/{USER_KUBECONFIG} -n {namespace}");
+            let kubectl = format!("kubectl --kubeconfig {folder}/{USER_KUBECONFIG}");
             voice.line("");
             for verb in [
                 "get pods",
@@ -118,6 +114,7 @@ impl Story<'_> {
             "https://{}/{}",
             self.roles.user_server.address, self.clusters.plan.cluster
         );
+        let namespace = &self.clusters.plan.pods_namespace;
         let ca = self.folder.path().join(CA_FILE);
         let token = self.folder.path().join(USER_TOKEN_FILE);
         let kubeconfig = json!({
@@ -127,7 +124,10 @@ impl Story<'_> {
                 { "name": "c", "cluster": { "server": server, "certificate-authority": ca } },
             ],
             "users": [{ "name": Plan::USER, "user": { "tokenFile": token } }],
-            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": Plan::USER } }],
+            "contexts": [{
+                "name": "c",
+                "context": { "cluster": "c", "user": Plan::USER, "namespace": namespace },
+            }],
             "current-context": "c",
         });
         self.folder.write(USER_KUBECONFIG, kubeconfig.to_string())?;
