@@ -47,7 +47,9 @@ pub struct PoolSettings {
     /// asks for more than it should; ten stay free for streams that are closing.
     pub max_streams: usize,
     /// Short requests on every connection before another connection is opened, so that the work
-    /// of encryption spreads over cores and a lost packet holds up few.
+    /// of encryption spreads over cores and a lost packet holds up few. Not sooner: requests on
+    /// one connection share records, system calls and wake-ups at every hop, and 16 of them spread
+    /// over two cost a fifth more CPU in all.
     pub comfortable_streams: usize,
     /// For one dial, handshakes included.
     pub dial_timeout: Duration,
@@ -76,7 +78,7 @@ impl Default for PoolSettings {
             max_connections: 8,
             max_http1_connections: 64,
             max_streams: 90,
-            comfortable_streams: 16,
+            comfortable_streams: 32,
             dial_timeout: Duration::from_secs(10),
             slot_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
