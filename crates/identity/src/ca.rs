@@ -9,6 +9,7 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
+    SubjectPublicKeyInfo,
 };
 use time::OffsetDateTime;
 
@@ -20,6 +21,9 @@ const CA_COMMON_NAME: &str = "open-cluster-management:cluster-proxy";
 
 /// Organization of agents' and clients' certificates.
 const ORGANIZATION: &str = "open-cluster-management:cluster-proxy";
+
+/// RFC 5280, `ub-common-name-length`.
+const MAX_COMMON_NAME: usize = 64;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -43,7 +47,10 @@ impl CertificateAuthority {
     pub fn generate() -> Result<Self, CaError> {
         let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = name(CA_COMMON_NAME, &[]);
+        params.distinguished_name = name(&Subject {
+            common_name: CA_COMMON_NAME.to_owned(),
+            ..Subject::default()
+        });
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
@@ -89,21 +96,23 @@ impl CertificateAuthority {
     /// [`CaError`] when a name cannot be put in a certificate.
     pub fn issue(&self, leaf: &Leaf) -> Result<Issued, CaError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let mut params = CertificateParams::new(leaf.sans.clone())?;
-        params.distinguished_name = name(&leaf.common_name, &leaf.organizations);
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![match leaf.usage {
-            Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
-            Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
-        }];
-        params.use_authority_key_identifier_extension = true;
-        set_validity(&mut params, leaf.validity);
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        let certificate = params(leaf)?.signed_by(&key, &self.issuer)?;
         Ok(Issued {
             cert_pem: certificate.pem(),
             key_pem: key.serialize_pem(),
         })
+    }
+
+    /// Makes a certificate (PEM) for `leaf` and somebody else's key: `public_key` is a DER
+    /// SubjectPublicKeyInfo, as a certificate signing request carries it. Nothing else of such a
+    /// request comes in here, so that what is signed is what `leaf` says, whatever was asked.
+    ///
+    /// # Errors
+    /// [`CaError`] for a key of a kind that no certificate of ours has, or a name that cannot be
+    /// put in a certificate.
+    pub fn sign(&self, leaf: &Leaf, public_key: &[u8]) -> Result<String, CaError> {
+        let key = SubjectPublicKeyInfo::from_der(public_key)?;
+        Ok(params(leaf)?.signed_by(&key, &self.issuer)?.pem())
     }
 }
 
@@ -119,15 +128,58 @@ impl fmt::Debug for CertificateAuthority {
 /// kube-apiserver's, a test's).
 #[derive(Debug, Clone)]
 pub struct Leaf {
-    common_name: String,
-    organizations: Vec<String>,
-    sans: Vec<String>,
-    usage: Usage,
+    pub(crate) subject: Subject,
+    pub(crate) sans: Vec<String>,
+    pub(crate) usage: Usage,
     validity: Duration,
 }
 
+/// Whom a certificate is about: what OCM calls user, groups and organization units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// CN.
+    pub common_name: String,
+    /// Each O; a certificate that is made here keeps the last one.
+    pub organizations: Vec<String>,
+    /// Each OU; a certificate that is made here keeps the last one.
+    pub organizational_units: Vec<String>,
+}
+
+impl Subject {
+    /// The proxy-agent of `cluster`.
+    #[must_use]
+    pub fn proxy_agent(cluster: &ClusterName) -> Self {
+        Self::of_agent(ProvenAgent::common_name(cluster))
+    }
+
+    /// The service-proxy of `cluster`. No peer takes the name for a proxy-agent's.
+    #[must_use]
+    pub fn service_proxy(cluster: &ClusterName) -> Self {
+        Self::of_agent(format!(
+            "system:open-cluster-management:cluster:{cluster}:addon:cluster-proxy:agent:service-proxy"
+        ))
+    }
+
+    /// The same subject in one organizational unit.
+    #[must_use]
+    pub fn in_unit(self, unit: impl Into<String>) -> Self {
+        Self {
+            organizational_units: vec![unit.into()],
+            ..self
+        }
+    }
+
+    fn of_agent(common_name: String) -> Self {
+        Self {
+            common_name,
+            organizations: vec![ORGANIZATION.to_owned()],
+            organizational_units: Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Usage {
+pub(crate) enum Usage {
     Server,
     Client,
 }
@@ -137,21 +189,27 @@ impl Leaf {
     #[must_use]
     pub fn client(common_name: impl Into<String>, organizations: Vec<String>) -> Self {
         Self {
-            common_name: common_name.into(),
-            organizations,
+            subject: Subject {
+                common_name: common_name.into(),
+                organizations,
+                organizational_units: Vec::new(),
+            },
             sans: Vec::new(),
             usage: Usage::Client,
             validity: 365 * DAY,
         }
     }
 
-    /// A server certificate for `sans` (DNS names and IP addresses), the first of which is its
-    /// common name.
+    /// A server certificate for `sans` (DNS names and IP addresses). The first of them that is
+    /// short enough is its common name.
     #[must_use]
     pub fn server(sans: Vec<String>) -> Self {
+        let common_name = sans.iter().find(|san| san.len() <= MAX_COMMON_NAME);
         Self {
-            common_name: sans.first().cloned().unwrap_or_default(),
-            organizations: Vec::new(),
+            subject: Subject {
+                common_name: common_name.cloned().unwrap_or_default(),
+                ..Subject::default()
+            },
             sans,
             usage: Usage::Server,
             validity: 365 * DAY,
@@ -191,7 +249,10 @@ impl Leaf {
         let host = TunnelHost::of(cluster).as_str().to_owned();
         // The common name has 64 characters at most (RFC 5280); the host, longer, is the SAN.
         Self {
-            common_name: "cluster-proxy-service-proxy".to_owned(),
+            subject: Subject {
+                common_name: "cluster-proxy-service-proxy".to_owned(),
+                ..Subject::default()
+            },
             ..Self::server(vec![host])
         }
     }
@@ -209,6 +270,13 @@ impl Leaf {
             "open-cluster-management:cluster-proxy:proxy-client",
             vec![ORGANIZATION.to_owned()],
         )
+    }
+
+    /// The same certificate about `subject`: for subjects that were registered beforehand and
+    /// must come back as they were.
+    #[must_use]
+    pub fn about(self, subject: Subject) -> Self {
+        Self { subject, ..self }
     }
 
     /// The same certificate, valid for `validity` from now.
@@ -242,11 +310,28 @@ pub enum CaError {
     Crypto(#[from] rcgen::Error),
 }
 
-fn name(common_name: &str, organizations: &[String]) -> DistinguishedName {
+fn params(leaf: &Leaf) -> Result<CertificateParams, CaError> {
+    let mut params = CertificateParams::new(leaf.sans.clone())?;
+    params.distinguished_name = name(&leaf.subject);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![match leaf.usage {
+        Usage::Server => ExtendedKeyUsagePurpose::ServerAuth,
+        Usage::Client => ExtendedKeyUsagePurpose::ClientAuth,
+    }];
+    params.use_authority_key_identifier_extension = true;
+    set_validity(&mut params, leaf.validity);
+    Ok(params)
+}
+
+fn name(subject: &Subject) -> DistinguishedName {
     let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    for organization in organizations {
+    name.push(DnType::CommonName, subject.common_name.as_str());
+    for organization in &subject.organizations {
         name.push(DnType::OrganizationName, organization.as_str());
+    }
+    for unit in &subject.organizational_units {
+        name.push(DnType::OrganizationalUnitName, unit.as_str());
     }
     name
 }
@@ -278,6 +363,29 @@ mod tests {
         let host = TunnelHost::of(&cluster);
         assert_eq!(sans.general_names, [GeneralName::DNSName(host.as_str())]);
         assert!(!leaf.is_ca());
+    }
+
+    #[test]
+    fn what_is_signed_is_the_leaf_and_the_key() {
+        let ca = CertificateAuthority::generate().unwrap();
+        let cluster = "managed".parse().unwrap();
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let public_key = rcgen::PublicKeyData::subject_public_key_info(&key);
+        let leaf = Leaf::service_proxy(&cluster)
+            .about(Subject::service_proxy(&cluster).in_unit("signer-1"))
+            .valid_for(180 * DAY);
+        let signed = ca.sign(&leaf, &public_key).unwrap();
+        let (_, pem) = x509_parser::pem::parse_x509_pem(signed.as_bytes()).unwrap();
+        let certificate = pem.parse_x509().unwrap();
+        assert_eq!(certificate.public_key().raw, public_key);
+        assert_eq!(
+            certificate.subject().to_string(),
+            "CN=system:open-cluster-management:cluster:managed:addon:cluster-proxy:agent:\
+             service-proxy, O=open-cluster-management:cluster-proxy, OU=signer-1"
+        );
+        let usage = certificate.extended_key_usage().unwrap().unwrap().value;
+        assert!(usage.server_auth && !usage.client_auth && !usage.any);
+        assert!(ca.sign(&leaf, b"no key").is_err());
     }
 
     #[test]

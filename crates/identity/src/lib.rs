@@ -6,6 +6,7 @@
 
 mod announced;
 pub mod ca;
+pub mod certificate;
 mod cluster;
 mod peer;
 mod target;

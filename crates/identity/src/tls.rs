@@ -5,6 +5,7 @@
 
 mod client;
 mod files;
+mod profile;
 mod reloading;
 mod server;
 
@@ -14,6 +15,7 @@ use rustls::crypto::CryptoProvider;
 
 pub use client::{ClientTls, ClientTlsFiles};
 pub use files::{FlagFile, TlsError};
+pub use profile::{TlsProfile, TlsProfileError};
 pub use server::{ClientAuth, ServerTls, ServerTlsFiles};
 
 /// Makes aws-lc-rs the provider of this process, for the libraries that ask for a default.

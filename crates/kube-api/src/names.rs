@@ -1,4 +1,9 @@
-//! Names of users and groups with a meaning of their own in Kubernetes or in cluster-proxy.
+//! Names with a meaning of their own in Kubernetes or in cluster-proxy: of users and groups here,
+//! and of objects.
+
+pub use objects::*;
+
+mod objects;
 
 /// What a hub service account's user name is prefixed with on a managed cluster, so that the hub's
 /// `system:serviceaccount:default:ci` is never the managed cluster's account of that name.

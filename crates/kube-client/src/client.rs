@@ -26,6 +26,7 @@ use crate::token_source::TokenSource;
 pub(crate) struct ApiService {
     endpoint: Arc<ApiEndpoint>,
     token: TokenSource,
+    silence: Duration,
     pool: Mutex<Pool>,
 }
 
@@ -38,11 +39,13 @@ struct Pool {
 type HttpClient = Client<TimeoutConnector<Connector>, Body>;
 
 impl ApiService {
-    pub(crate) fn new(endpoint: Arc<ApiEndpoint>, token: TokenSource) -> Self {
-        let pool = Mutex::new(Pool::new(&endpoint, endpoint.generation()));
+    /// `silence` is how long the server may say nothing in the middle of an exchange.
+    pub(crate) fn new(endpoint: Arc<ApiEndpoint>, token: TokenSource, silence: Duration) -> Self {
+        let pool = Mutex::new(Pool::new(&endpoint, endpoint.generation(), silence));
         Self {
             endpoint,
             token,
+            silence,
             pool,
         }
     }
@@ -54,7 +57,7 @@ impl ApiService {
         let generation = self.endpoint.generation();
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         if !Arc::ptr_eq(&pool.generation, &generation) {
-            *pool = Pool::new(&self.endpoint, generation);
+            *pool = Pool::new(&self.endpoint, generation, self.silence);
         }
         pool.client.clone()
     }
@@ -96,11 +99,11 @@ impl Service<Request<Body>> for ApiService {
 }
 
 impl Pool {
-    fn new(endpoint: &Arc<ApiEndpoint>, generation: Arc<TlsGeneration>) -> Self {
+    fn new(endpoint: &Arc<ApiEndpoint>, generation: Arc<TlsGeneration>, silence: Duration) -> Self {
         let mut connector = TimeoutConnector::new(Connector(Arc::clone(endpoint)));
         // No connect time-out here: the endpoint bounds both of its steps.
-        connector.set_read_timeout(Some(SILENCE_TIMEOUT));
-        connector.set_write_timeout(Some(SILENCE_TIMEOUT));
+        connector.set_read_timeout(Some(silence));
+        connector.set_write_timeout(Some(silence.min(SILENCE_TIMEOUT)));
         // Otherwise the time that a kept connection lay idle counts against the next answer.
         connector.set_reset_reader_on_write(true);
         let client = Client::builder(TokioExecutor::new())
@@ -184,7 +187,11 @@ impl Write for ApiStream {
 }
 
 /// How long the server may be silent, or not take what we send, in the middle of an exchange.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for watches: kube's watchers ask the server to end each after 290 s, and give up on
+/// one themselves 5 s later.
+pub(crate) const WATCH_SILENCE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long a connection is kept without use; a kube-apiserver keeps its side open for 90 s.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster_proxy_identity::tls::FlagFile;
 use http::Uri;
 use rustls::pki_types::ServerName;
 
-use crate::client::ApiService;
+use crate::client::{ApiService, SILENCE_TIMEOUT, WATCH_SILENCE_TIMEOUT};
 use crate::endpoint::{Address, ApiEndpoint};
 use crate::error::ConnectionError;
 use crate::tls::{PemSource, TlsMaterial, Trust};
@@ -99,7 +100,22 @@ impl Connection {
     /// Outside of a Tokio runtime, where the client's worker lives.
     #[must_use]
     pub fn client(&self) -> kube::Client {
-        let service = ApiService::new(Arc::clone(&self.endpoint), self.token.clone());
+        self.client_with(SILENCE_TIMEOUT)
+    }
+
+    /// A client for watches, whose server says nothing while nothing changes: it gives up only
+    /// after 300 s. For the rest as [`Self::client`].
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, where the client's worker lives.
+    #[must_use]
+    pub fn watch_client(&self) -> kube::Client {
+        self.client_with(WATCH_SILENCE_TIMEOUT)
+    }
+
+    fn client_with(&self, silence: Duration) -> kube::Client {
+        let endpoint = Arc::clone(&self.endpoint);
+        let service = ApiService::new(endpoint, self.token.clone(), silence);
         kube::Client::new(service, self.namespace.clone())
     }
 

@@ -37,14 +37,15 @@ pub fn init(level: &str, format: Format) -> Result<(), String> {
     Ok(())
 }
 
-/// The level that klog's `--v=N` stands for: 0 to 3 are for operators, 4 and 5 for debugging,
-/// beyond that every message.
+/// The filter that klog's `--v=N` stands for: 0 to 3 are for operators, 4 and 5 for debugging,
+/// beyond that every message of ours. Libraries stay at `info`: their frames and headers would bury
+/// everything else, and may hold what must not be logged.
 #[must_use]
 pub fn level_of_verbosity(verbosity: u8) -> &'static str {
     match verbosity {
         0..=3 => "info",
-        4 | 5 => "debug",
-        _ => "trace",
+        4 | 5 => "info,cluster_proxy=debug",
+        _ => "info,cluster_proxy=trace",
     }
 }
 
@@ -56,7 +57,10 @@ mod tests {
     fn a_bad_filter_is_an_error() {
         assert!(init("info,=", Format::Text).is_err());
         assert_eq!(level_of_verbosity(2), "info");
-        assert_eq!(level_of_verbosity(4), "debug");
-        assert_eq!(level_of_verbosity(10), "trace");
+        for (verbosity, level) in [(4, "debug"), (10, "trace")] {
+            let filter = level_of_verbosity(verbosity);
+            assert_eq!(filter, format!("info,cluster_proxy={level}"));
+            assert!(EnvFilter::try_new(filter).is_ok());
+        }
     }
 }

@@ -8,6 +8,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::files::{FlagFile, Pem, TlsError};
+use super::profile::TlsProfile;
 use super::provider;
 use super::reloading::{Reloading, Sources};
 
@@ -37,27 +38,42 @@ pub struct ServerTlsFiles {
     pub alpn: Vec<Vec<u8>>,
 }
 
-impl Sources for ServerTlsFiles {
+/// Files, and what does not change with them.
+#[derive(Debug)]
+struct ServerSources {
+    files: ServerTlsFiles,
+    profile: TlsProfile,
+}
+
+impl Sources for ServerSources {
     type Config = ServerConfig;
 
     fn read(&self) -> Result<Vec<Vec<u8>>, TlsError> {
-        [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(FlagFile::read)
-            .collect()
+        let files = &self.files;
+        [
+            Some(&files.cert),
+            Some(&files.key),
+            files.client_ca.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        .map(FlagFile::read)
+        .collect()
     }
 
     fn build(&self, bytes: &[Vec<u8>]) -> Result<ServerConfig, TlsError> {
+        let files = &self.files;
         build(
-            &self.cert.pem(&bytes[0]),
-            &self.key.pem(&bytes[1]),
-            self.client_ca
+            &files.cert.pem(&bytes[0]),
+            &files.key.pem(&bytes[1]),
+            files
+                .client_ca
                 .as_ref()
                 .map(|file| file.pem(&bytes[2]))
                 .as_ref(),
-            self.client_auth,
-            self.alpn.clone(),
+            files.client_auth,
+            files.alpn.clone(),
+            &self.profile,
         )
     }
 }
@@ -65,7 +81,7 @@ impl Sources for ServerTlsFiles {
 /// A server's TLS configuration; clones share it.
 #[derive(Clone)]
 pub struct ServerTls {
-    shared: Arc<Reloading<ServerTlsFiles>>,
+    shared: Arc<Reloading<ServerSources>>,
 }
 
 impl ServerTls {
@@ -75,7 +91,15 @@ impl ServerTls {
     /// [`TlsError`] names flag, file and cause: unreadable, not PEM, a key that does not belong
     /// to the certificate.
     pub fn load(files: ServerTlsFiles) -> Result<Self, TlsError> {
-        let shared = Arc::new(Reloading::load(files)?);
+        Self::load_with(files, TlsProfile::default())
+    }
+
+    /// Reads the files; handshakes take the versions and cipher suites of `profile` alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(files: ServerTlsFiles, profile: TlsProfile) -> Result<Self, TlsError> {
+        let shared = Arc::new(Reloading::load(ServerSources { files, profile })?);
         Ok(Self { shared })
     }
 
@@ -96,6 +120,7 @@ impl ServerTls {
             client_ca.map(|bytes| Pem::new("client CA", bytes)).as_ref(),
             client_auth,
             alpn,
+            &TlsProfile::default(),
         )?;
         let shared = Arc::new(Reloading::fixed(config));
         Ok(Self { shared })
@@ -140,10 +165,11 @@ fn build(
     client_ca: Option<&Pem<'_>>,
     client_auth: ClientAuth,
     alpn: Vec<Vec<u8>>,
+    profile: &TlsProfile,
 ) -> Result<ServerConfig, TlsError> {
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .expect("the provider has suites for both versions");
+    let builder = ServerConfig::builder_with_provider(profile.provider())
+        .with_protocol_versions(profile.versions())
+        .expect("a profile has suites for its versions");
     let builder = match client_auth {
         ClientAuth::Off => builder.with_no_client_auth(),
         ClientAuth::Optional | ClientAuth::Required => {
