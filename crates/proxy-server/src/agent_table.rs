@@ -162,15 +162,22 @@ fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, AgentTableErro
     if text.len() > MAX_BYTES {
         return Err(AgentTableError::TooLong);
     }
-    serde_saphyr::from_str(text).map_err(|error| AgentTableError::Yaml {
-        // The first line says what and where; the rest shows a piece of the text.
+    // The first line says what and where; the rest shows a piece of the text.
+    let unreadable = |error: &dyn std::fmt::Display| AgentTableError::Yaml {
         details: error
             .to_string()
             .lines()
             .next()
             .unwrap_or_default()
             .to_owned(),
-    })
+    };
+    let value: serde_json::Value =
+        serde_saphyr::from_str(text).map_err(|error| unreadable(&error))?;
+    // Read as a list, nothing at all would be an empty one, and shut every cluster out.
+    if value.is_null() {
+        return Err(unreadable(&"it is empty"));
+    }
+    serde_json::from_value(value).map_err(|error| unreadable(&error))
 }
 
 /// Why a table cannot be used. The last good one stays.
@@ -252,6 +259,10 @@ mod tests {
             ("any", "[]"),
             ("", "[]"),
             ("cluster", ""),
+            ("cluster", "null"),
+            ("cluster", "# []"),
+            ("cluster", "null"),
+            ("cluster", "# []"),
             ("cluster", "{}"),
             ("cluster", "[{name: A}]"),
             ("cluster", "[{name: a, hosts: [b]}]"),

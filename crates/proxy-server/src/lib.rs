@@ -4,6 +4,7 @@
 mod access;
 mod agent_port;
 mod agent_table;
+mod agent_table_config_map;
 mod agent_table_file;
 mod agents;
 mod config;
@@ -14,6 +15,7 @@ mod ownership;
 mod server;
 
 pub use agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
+pub use agent_table_config_map::AgentTableConfigMap;
 pub use agent_table_file::{AgentTableFile, AgentTableFileError};
 pub use config::{AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy};
 pub use server::ProxyServer;

@@ -340,9 +340,9 @@ mod tests {
         let settings = PoolSettings::default();
         let wanted = |loads: &[Load], class| all_busy(loads.iter().copied(), class, &settings);
         assert!(wanted(&[], Class::Short));
-        assert!(!wanted(&[busy(15)], Class::Short));
-        assert!(wanted(&[busy(16)], Class::Short));
-        assert!(!wanted(&[busy(16), busy(2)], Class::Short));
+        assert!(!wanted(&[busy(31)], Class::Short));
+        assert!(wanted(&[busy(32)], Class::Short));
+        assert!(!wanted(&[busy(32), busy(2)], Class::Short));
         assert!(!wanted(&[busy(67)], Class::Long));
         assert!(wanted(&[busy(68)], Class::Long));
         // A small limit counts before the comfortable number.
