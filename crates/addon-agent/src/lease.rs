@@ -1,0 +1,210 @@
+//! The Lease by which OCM knows that the addon lives: a registration agent reads its renewal time
+//! and writes the addon's condition `Available` on the hub.
+//!
+//! See `pkg/lease` of open-cluster-management.io/addon-framework for the convention: the addon's
+//! name, in the agent's namespace on the managed cluster.
+
+use std::future::Future;
+use std::time::Duration;
+
+use cluster_proxy_runtime::drain::Drain;
+use cluster_proxy_runtime::readiness::Condition;
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Api;
+use kube::api::PostParams;
+use tokio::time::{sleep, timeout};
+
+use crate::backoff::Backoff;
+use crate::config::LeaseConfig;
+use crate::metrics::Metrics;
+use crate::probe::{NotReady, ReadyProbe};
+
+/// Renews the Lease while the proxy-agent is ready.
+#[derive(Debug)]
+pub(crate) struct LeaseKeeper {
+    api: Api<Lease>,
+    namespace: String,
+    probe: Option<ReadyProbe>,
+    metrics: Metrics,
+    renewed: Condition,
+    backoff: Backoff,
+    /// What was logged last, so that it is logged once.
+    trouble: Option<String>,
+}
+
+impl LeaseKeeper {
+    pub(crate) fn new(config: LeaseConfig, metrics: Metrics, renewed: Condition) -> Self {
+        let LeaseConfig {
+            managed,
+            namespace,
+            proxy_agent,
+        } = config;
+        Self {
+            api: Api::namespaced(managed.client(), &namespace),
+            namespace,
+            probe: proxy_agent.map(ReadyProbe::new),
+            metrics,
+            renewed,
+            backoff: Backoff::new(),
+            trouble: None,
+        }
+    }
+
+    /// Renews until the process is asked to end: whoever is ending no longer vouches.
+    pub(crate) async fn run(mut self, drain: Drain) {
+        loop {
+            let pause = tokio::select! {
+                () = drain.started() => return,
+                pause = self.beat() => pause,
+            };
+            tokio::select! {
+                () = drain.started() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One renewal where one is due; how long to wait for the next.
+    async fn beat(&mut self) -> Duration {
+        let outcome = self.renew_if_ready().await;
+        self.renewed.set(outcome.is_ok());
+        self.metrics.renewal(outcome.as_ref().err());
+        let Err(error) = outcome else {
+            self.backoff.reset();
+            if self.trouble.take().is_some() {
+                tracing::info!(namespace = self.namespace, "the Lease is renewed again");
+            }
+            return RENEW_INTERVAL;
+        };
+        let pause = match &error {
+            LeaseError::NotReady { .. } => NOT_READY_INTERVAL,
+            LeaseError::Call { .. } | LeaseError::TimedOut { .. } => self.backoff.next(),
+        };
+        let text = error.to_string();
+        if self.trouble.as_ref() != Some(&text) {
+            tracing::warn!(
+                namespace = self.namespace,
+                lease = LEASE_NAME,
+                "the Lease is not renewed, so that the addon will count as unavailable: {text}"
+            );
+            self.trouble = Some(text);
+        }
+        pause
+    }
+
+    async fn renew_if_ready(&self) -> Result<(), LeaseError> {
+        if let Some(probe) = &self.probe {
+            probe
+                .check()
+                .await
+                .map_err(|cause| LeaseError::NotReady { cause })?;
+        }
+        match self.renew().await {
+            // Somebody else wrote in between, or made or deleted it: once more with what is there
+            // now.
+            Err(LeaseError::Call { cause, .. }) if is_race(&cause) => self.renew().await,
+            other => other,
+        }
+    }
+
+    async fn renew(&self) -> Result<(), LeaseError> {
+        let found = within("get", self.api.get_opt(LEASE_NAME)).await?;
+        let parameters = PostParams::default();
+        let Some(mut lease) = found else {
+            let lease = self.new_lease();
+            within("create", self.api.create(&parameters, &lease)).await?;
+            tracing::info!(namespace = self.namespace, lease = LEASE_NAME, "Lease made");
+            return Ok(());
+        };
+        lease.spec.get_or_insert_with(|| self.new_spec()).renew_time = Some(now());
+        within("update", self.api.replace(LEASE_NAME, &parameters, &lease)).await?;
+        Ok(())
+    }
+
+    fn new_lease(&self) -> Lease {
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(LEASE_NAME.to_owned()),
+                namespace: Some(self.namespace.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(self.new_spec()),
+        }
+    }
+
+    fn new_spec(&self) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(LEASE_NAME.to_owned()),
+            lease_duration_seconds: i32::try_from(RENEW_INTERVAL.as_secs()).ok(),
+            renew_time: Some(now()),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+/// Why the Lease was not renewed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaseError {
+    /// The proxy-agent is not ready, so that nothing would be true about a renewed Lease.
+    #[error("{cause}")]
+    NotReady {
+        /// How that is known.
+        cause: NotReady,
+    },
+    /// The kube-apiserver refused or could not be reached.
+    #[error("cannot {verb} it: {cause}")]
+    Call {
+        /// What was tried.
+        verb: &'static str,
+        /// What came of it.
+        cause: Box<kube::Error>,
+    },
+    /// The kube-apiserver did not answer in time.
+    #[error("cannot {verb} it: no answer within {} s", CALL_LIMIT.as_secs())]
+    TimedOut {
+        /// What was tried.
+        verb: &'static str,
+    },
+}
+
+async fn within<T>(
+    verb: &'static str,
+    call: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, LeaseError> {
+    match timeout(CALL_LIMIT, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(cause)) => Err(LeaseError::Call {
+            verb,
+            cause: Box::new(cause),
+        }),
+        Err(_) => Err(LeaseError::TimedOut { verb }),
+    }
+}
+
+fn is_race(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    status.is_conflict() || status.is_already_exists() || status.is_not_found()
+}
+
+fn now() -> MicroTime {
+    MicroTime(Timestamp::now())
+}
+
+/// The addon's name: OCM looks for exactly this Lease.
+const LEASE_NAME: &str = "cluster-proxy";
+
+/// As OCM's addon-framework does it; OCM gives up after five of them.
+const RENEW_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How soon a proxy-agent that has become ready is noticed.
+const NOT_READY_INTERVAL: Duration = Duration::from_secs(2);
+
+/// One small object: what takes longer is tried again later.
+const CALL_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;
