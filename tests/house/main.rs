@@ -52,6 +52,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "runtime",
         ],
     ),
+    ("addon-agent", &["kube-client", "kube-api", "runtime"]),
+    (
+        "addon-manager",
+        &["kube-client", "identity", "kube-api", "runtime"],
+    ),
     ("embedded-kube", &["kube-api", "identity", "runtime"]),
 ];
 

@@ -1,6 +1,8 @@
 //! The subcommands: each one's flags, the configuration they make, and its run.
 
+mod addon_agent;
 mod certs;
+mod manager;
 mod proxy_agent;
 mod proxy_server;
 mod quickstart;
@@ -20,6 +22,8 @@ pub(crate) enum Command {
     UserServer(user_server::Args),
     ProxyAgent(proxy_agent::Args),
     ServiceProxy(service_proxy::Args),
+    AddonAgent(addon_agent::Args),
+    Manager(manager::Args),
     Certs(certs::Args),
 }
 
@@ -32,6 +36,8 @@ impl Command {
             Self::UserServer(_) => "user-server",
             Self::ProxyAgent(_) => "proxy-agent",
             Self::ServiceProxy(_) => "service-proxy",
+            Self::AddonAgent(_) => "addon-agent",
+            Self::Manager(_) => "manager",
             Self::Certs(_) => "certs",
         }
     }
@@ -44,6 +50,8 @@ impl Command {
             Self::UserServer(args) => Box::pin(user_server::run(args)).await,
             Self::ProxyAgent(args) => Box::pin(proxy_agent::run(args)).await,
             Self::ServiceProxy(args) => Box::pin(service_proxy::run(args)).await,
+            Self::AddonAgent(args) => Box::pin(addon_agent::run(args)).await,
+            Self::Manager(args) => Box::pin(manager::run(args)).await,
             Self::Certs(args) => certs::run(args),
         }
     }

@@ -9,6 +9,8 @@ use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::GoDuration;
 use cluster_proxy_runtime::logs;
 
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
+
 /// How the program logs.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Logs")]
@@ -19,12 +21,65 @@ pub(crate) struct LogFlags {
     log_level: Option<String>,
 
     /// How events are written to standard error.
-    #[arg(long, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    #[arg(
+        long,
+        visible_alias = "logging-format",
+        value_enum,
+        default_value_t = LogFormat::Text,
+        value_name = "FORMAT"
+    )]
     log_format: LogFormat,
 
     /// Verbosity as klog counts it: 4 is debug, 6 and more is trace.
     #[arg(long, short = 'v', default_value_t = 0, value_name = "N")]
     v: u8,
+
+    #[command(flatten)]
+    klog: ForeignFlags<Klog>,
+}
+
+/// The rest of klog's flags: everything goes to standard error here.
+#[derive(Debug, Clone)]
+struct Klog;
+
+impl Table for Klog {
+    const HEADING: &'static str = "Logs, as klog has them";
+    const FLAGS: &'static [ForeignFlag] = &[
+        ignored("vmodule", Kind::Text, "Verbosity by file"),
+        ignored("logtostderr", Kind::Bool, "Log to standard error"),
+        ignored("alsologtostderr", Kind::Bool, "Log to standard error too"),
+        ignored("log-dir", Kind::Text, "Folder of log files"),
+        ignored("log-file", Kind::Text, "Log file"),
+        ignored("log-file-max-size", Kind::Number, "Its size in MB"),
+        ignored(
+            "log-flush-frequency",
+            Kind::Duration,
+            "Time between flushes",
+        ),
+        ignored(
+            "stderrthreshold",
+            Kind::Text,
+            "Least severity for standard error",
+        ),
+        ignored(
+            "legacy-stderr-threshold-behavior",
+            Kind::Bool,
+            "How that is read",
+        ),
+        ignored("skip-headers", Kind::Bool, "No headers before messages"),
+        ignored("skip-log-headers", Kind::Bool, "No headers in log files"),
+        ignored(
+            "add-dir-header",
+            Kind::Bool,
+            "Folder of the source in headers",
+        ),
+        ignored(
+            "one-output",
+            Kind::Bool,
+            "Each severity to its own file only",
+        ),
+        ignored("log-backtrace-at", Kind::Text, "Stack trace at file:line"),
+    ];
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -53,13 +108,15 @@ impl LogFlags {
             log_level,
             log_format,
             v: _,
+            klog,
         } = self;
         let level = log_level.as_deref().unwrap_or(default_level);
         let format = match log_format {
             LogFormat::Text => logs::Format::Text,
             LogFormat::Json => logs::Format::Json,
         };
-        logs::init(level, format).map_err(|cause| StartError::usage("--log-level", cause))
+        logs::init(level, format).map_err(|cause| StartError::usage("--log-level", cause))?;
+        klog.check()
     }
 }
 

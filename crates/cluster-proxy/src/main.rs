@@ -3,11 +3,16 @@
 //! `main` parses, installs the crypto provider, builds the runtime and runs one command; a
 //! command turns its flags into its role's configuration. Exit codes: 0, 64 for a command line
 //! that cannot be right (`EX_USAGE`), 1 for everything else.
+//!
+//! Called by the name of a Go program (a link will do), it is that program's command at once.
 
 mod commands;
 mod flags;
+mod foreign_flags;
 mod role;
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -44,7 +49,8 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<CommandLine, ExitCode> {
-    let args = cluster_proxy_runtime::flags::normalize(std::env::args_os());
+    let args = with_subcommand(std::env::args_os().collect());
+    let args = cluster_proxy_runtime::flags::normalize(args);
     CommandLine::try_parse_from(args).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
@@ -58,6 +64,27 @@ fn parse() -> Result<CommandLine, ExitCode> {
             ExitCode::from(StartError::usage("", "").exit_code())
         }
     })
+}
+
+/// Names under which this program is one of its commands, with that command's flags: images of the
+/// Go cluster-proxy have programs of these names, and charts start them.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("agent", "addon-agent"),
+    ("manager", "manager"),
+    ("proxy-agent", "proxy-agent"),
+    ("proxy-server", "proxy-server"),
+];
+
+/// The command line with the command that the program's own name stands for.
+fn with_subcommand(mut args: Vec<OsString>) -> Vec<OsString> {
+    let called = args.first().map(Path::new).and_then(Path::file_name);
+    let program = PROGRAMS
+        .iter()
+        .find(|(name, _)| called == Some(OsStr::new(name)));
+    if let Some((_, command)) = program {
+        args.insert(1, OsString::from(command));
+    }
+    args
 }
 
 fn start(command: Command) -> Result<ExitCode, StartError> {

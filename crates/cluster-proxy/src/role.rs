@@ -52,7 +52,17 @@ impl Role {
     /// Serves health and metrics at `address`, runs `work` until SIGTERM or SIGINT, and drains.
     pub(crate) async fn run(
         self,
-        (flag, address): (&str, &HostPort),
+        address: (&str, &HostPort),
+        limits: DrainLimits,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<ExitCode, StartError> {
+        self.run_at(&[address], limits, work).await
+    }
+
+    /// The same, with health and metrics at each of `addresses` (each with its flag).
+    pub(crate) async fn run_at(
+        self,
+        addresses: &[(&str, &HostPort)],
         limits: DrainLimits,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> Result<ExitCode, StartError> {
@@ -62,14 +72,16 @@ impl Role {
             registry,
             mut background,
         } = self;
-        let listener = listen(flag, address).await?;
         let operations = Operations {
             readiness,
             drain: drain.clone(),
             registry: Arc::new(registry),
         };
-        // Not a task of the drain: it answers until the very end.
-        background.spawn(operations.serve(listener));
+        for (flag, address) in addresses {
+            let listener = listen(flag, address).await?;
+            // Not a task of the drain: it answers until the very end.
+            background.spawn(operations.clone().serve(listener));
+        }
         drain.spawn(work);
         drain_on_signal(&drain, limits)
             .await

@@ -194,6 +194,7 @@ fn command_lines_that_cannot_be_right_are_usage_errors() {
         ("proxy-server", "--server-count", "0"),
         ("proxy-server", "--proxy-strategies", "desthost"),
         ("proxy-server", "--agent-identity", "none"),
+        ("proxy-server", "--agent-table-configmap", "no-namespace"),
         ("proxy-server", "--graceful-shutdown-timeout", "1"),
         ("proxy-agent", "--ca-cert", ""),
         ("proxy-agent", "--proxy-server-host", "https://hub"),
@@ -292,6 +293,189 @@ fn underscores_and_klog_verbosity_are_taken() {
     );
 }
 
+/// Every flag of the Go programs that does nothing here, as charts write them.
+#[test]
+fn flags_of_the_go_programs_are_taken() {
+    let files = Files::new();
+    let klog = [
+        ("--v", "2"),
+        ("--vmodule", "server=5"),
+        ("--logtostderr", "true"),
+        ("--alsologtostderr", "false"),
+        ("--log_dir", "/var/log"),
+        ("--log-file", "x"),
+        ("--log_file_max_size", "1800"),
+        ("--stderrthreshold", "2"),
+        ("--skip_headers", "T"),
+        ("--skip-log-headers", "0"),
+        ("--add_dir_header", "false"),
+        ("--one-output", "false"),
+        ("--log_backtrace_at", ":0"),
+        ("--logging-format", "text"),
+    ];
+    for (role, flag, flags) in [
+        (
+            "proxy-server",
+            "--server-cert",
+            "--mode=grpc --uds-name= --delete-existing-uds-file=true --admin-port=8095 \
+             --admin-bind-address=127.0.0.1 --keepalive-time=1h --frontend-keepalive-time=1h \
+             --enable-profiling=false --enable-contention-profiling=false \
+             --warn-on-channel-limit=true --kubeconfig-qps=0.5 --kubeconfig-burst=0 \
+             --kube-api-content-type=application/vnd.kubernetes.protobuf --kubeconfig=/nowhere \
+             --agent-namespace= --agent-service-account= --authentication-audience= \
+             --xfr-channel-size=10 --enable-lease-controller=false --lease-namespace=kube-system \
+             --lease-label=k8s-app=konnectivity-server --backend-dial-timeout=0 \
+             --tls-min-version=VersionTLS13 \
+             --cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_UNHEARD_OF",
+        ),
+        (
+            "proxy-agent",
+            "--agent-cert",
+            "--alpn-proto= --admin-bind-address=127.0.0.1 --admin-server-port=8094 \
+             --probe-interval=1s --keepalive-time=1h0m0s --service-account-token-path= \
+             --xfr-channel-size=150 --count-server-leases=false --lease-namespace=kube-system \
+             --lease-label-selector=k8s-app=konnectivity-server --lease-label=a=b \
+             --server-count-source=default --kubeconfig= --enable-profiling=false \
+             --enable-contention-profiling=false --warn-on-channel-limit=false \
+             --kube-api-content-type=application/json",
+        ),
+        (
+            "user-server",
+            "--server-cert",
+            "--agent-install-namespace=a --kube-api-qps=50 --kube-api-burst=100 \
+             --exposed-services-configmap=cluster-proxy-exposed-services",
+        ),
+        (
+            "service-proxy",
+            "--cert",
+            "--additional-service-ca=/nowhere --max-idle-conns=100 --tls-handshake-timeout=10s \
+             --kube-api-qps=50 --kube-api-burst=100 --oidc-issuer-url= --oidc-client-id= \
+             --oidc-username-claim=sub --oidc-reserved-name-prefixes=system: \
+             --oidc-required-claim=a=b --oidc-required-claim=c=d",
+        ),
+    ] {
+        // The last flag ends the start: everything else was taken.
+        let mut given = vec![(flag, "/absent")];
+        given.extend(klog);
+        given.extend(
+            flags
+                .split_whitespace()
+                .map(|flag| flag.split_once('=').unwrap()),
+        );
+        let line = complaint(&files.role(role, &given), 1);
+        let named = line.contains(flag) && line.contains("no such file");
+        assert!(named, "{role}: {line}");
+    }
+}
+
+#[test]
+fn flags_that_would_be_missed_are_refused() {
+    let files = Files::new();
+    for (role, flag, value) in [
+        ("proxy-server", "--mode", "http-connect"),
+        ("proxy-server", "--uds-name", "/run/x.sock"),
+        ("proxy-server", "--agent-namespace", "kube-system"),
+        ("proxy-server", "--agent-service-account", "agent"),
+        ("proxy-server", "--authentication-audience", "hub"),
+        ("proxy-server", "--enable-lease-controller", "true"),
+        ("proxy-agent", "--alpn-proto", "x"),
+        ("proxy-agent", "--service-account-token-path", "/token"),
+        ("proxy-agent", "--count-server-leases", "true"),
+        ("user-server", "--exposed-services-configmap", "mine"),
+        ("service-proxy", "--oidc-issuer-url", "https://issuer"),
+    ] {
+        let line = complaint(&files.role(role, &[(flag, value)]), 64);
+        let said = format!("{flag}: {value:?} is not supported yet");
+        assert!(line.contains(&said), "{role}: {line}");
+    }
+    for (role, flag, value) in [
+        ("proxy-server", "--keepalive-time", "1"),
+        ("proxy-server", "--enable-profiling", "yes"),
+        ("proxy-server", "--tls-min-version", "1.2"),
+        ("proxy-server", "--cipher-suites", "TLS_UNHEARD_OF"),
+        ("proxy-agent", "--log-flush-frequency", "often"),
+        ("service-proxy", "--max-idle-conns", "many"),
+    ] {
+        let line = complaint(&files.role(role, &[(flag, value)]), 64);
+        assert!(line.contains(flag), "{role} {flag}={value}: {line}");
+    }
+}
+
+#[test]
+fn the_addon_agent_says_what_it_lacks() {
+    let files = Files::new();
+    let kubeconfig = format!("--kubeconfig={}", files.path("kubeconfig").display());
+    let absent = format!("--hub-kubeconfig={}", files.path("absent").display());
+    let forward = "--enable-port-forward-proxy";
+    for (flags, code, flag, cause) in [
+        (&[forward][..], 64, forward, "needs --hub-kubeconfig"),
+        (&[forward, &absent], 1, "--hub-kubeconfig", "no such file"),
+        (&["--namespace=a/b"], 64, "--namespace", "a/b"),
+        (
+            &[forward, "--proxy-server-namespace=../x"],
+            64,
+            "--proxy-server-namespace",
+            "../x",
+        ),
+        (&["--cluster-name=A/B"], 64, "--cluster-name", "A/B"),
+        (
+            &["--enable-proxy-agent-health-check=maybe"],
+            64,
+            "--enable-proxy-agent-health-check",
+            "maybe",
+        ),
+    ] {
+        let line = [&["addon-agent", &kubeconfig][..], flags].concat();
+        let line = complaint(&cluster_proxy(&line), code);
+        assert!(line.contains(flag) && line.contains(cause), "{line}");
+    }
+}
+
+/// Images of the Go cluster-proxy have programs of these names.
+#[test]
+fn called_by_another_name_it_is_that_program() {
+    let files = Files::new();
+    for (name, command, flag) in [
+        ("proxy-server", "proxy-server", "--server-cert"),
+        ("proxy-agent", "proxy-agent", "--agent-identifiers"),
+        ("agent", "addon-agent", "--enable-port-forward-proxy"),
+        ("manager", "manager", "--signer-secret-namespace"),
+        ("cluster-proxy", "", "quickstart"),
+        ("something-else", "", "quickstart"),
+    ] {
+        let link = files.path(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_cluster-proxy"), &link).unwrap();
+        let run = |arguments: &[&str]| {
+            let mut program = Command::new("timeout");
+            program.arg("20").arg(&link).args(arguments);
+            program.output().unwrap()
+        };
+        let help = run(&["--help"]);
+        let text = String::from_utf8(help.stdout).unwrap();
+        assert!(
+            help.status.success() && text.contains(flag),
+            "{name}: {text}"
+        );
+        let line = complaint(&run(&["--no_such-flag=1"]), 64);
+        assert!(line.contains("--no-such-flag"), "{name}: {line}");
+        if command.is_empty() {
+            let made = run(&["certs", "--out", files.path(".").to_str().unwrap()]);
+            assert!(made.status.success(), "{name}: {made:?}");
+        }
+    }
+    let line = complaint(
+        &Command::new(files.path("agent"))
+            .args(["--kubeconfig=/absent", "--v=2", "--cluster-name=managed"])
+            .output()
+            .unwrap(),
+        1,
+    );
+    assert!(
+        line.starts_with("cluster-proxy addon-agent: --kubeconfig /absent"),
+        "{line}"
+    );
+}
+
 #[test]
 fn help_teaches() {
     let all = cluster_proxy(&["--help"]);
@@ -302,6 +486,7 @@ fn help_teaches() {
         "proxy-agent",
         "user-server",
         "service-proxy",
+        "addon-agent",
         "certs",
         "quickstart",
     ] {

@@ -14,6 +14,7 @@ use cluster_proxy_tunnel::Target;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 
 use crate::flags::{LogFlags, file};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
 
 /// The managed end of the tunnel: dials the hub's proxy-server and serves what comes back.
@@ -71,6 +72,86 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     logs: LogFlags,
+    #[command(flatten)]
+    konnectivity: ForeignFlags<Konnectivity>,
+}
+
+/// Flags of konnectivity's agent.
+#[derive(Debug, Clone)]
+struct Konnectivity;
+
+impl Table for Konnectivity {
+    const HEADING: &'static str = "konnectivity";
+    const FLAGS: &'static [ForeignFlag] = &[
+        refused(
+            "alpn-proto",
+            Kind::Text,
+            &[""],
+            "More protocols to offer in TLS",
+        ),
+        refused(
+            "service-account-token-path",
+            Kind::Text,
+            &[""],
+            "Token to show to the server",
+        ),
+        refused(
+            "count-server-leases",
+            Kind::Bool,
+            &["false"],
+            "Count the servers by their Leases",
+        ),
+        ignored(
+            "server-count-source",
+            Kind::Text,
+            "How both ways of counting servers are combined",
+        ),
+        ignored(
+            "lease-namespace",
+            Kind::Text,
+            "Where the servers' Leases are",
+        ),
+        ignored("lease-label-selector", Kind::Text, "Which Leases those are"),
+        ignored("lease-label", Kind::Text, "Which Leases those are"),
+        ignored("kubeconfig", Kind::Text, "Kubeconfig for reading Leases"),
+        ignored(
+            "kube-api-content-type",
+            Kind::Text,
+            "Encoding for reading Leases",
+        ),
+        ignored(
+            "admin-bind-address",
+            Kind::Text,
+            "Address of the admin listener",
+        ),
+        ignored(
+            "admin-server-port",
+            Kind::Number,
+            "Port of the admin listener",
+        ),
+        ignored(
+            "enable-profiling",
+            Kind::Bool,
+            "Profiles on the admin listener",
+        ),
+        ignored(
+            "enable-contention-profiling",
+            Kind::Bool,
+            "More profiles on the admin listener",
+        ),
+        ignored(
+            "probe-interval",
+            Kind::Duration,
+            "How often connections are looked at; lanes tell by themselves",
+        ),
+        ignored(
+            "keepalive-time",
+            Kind::Duration,
+            "Time between pings; lanes find a dead server within 30s",
+        ),
+        ignored("xfr-channel-size", Kind::Number, "Packets in a queue"),
+        ignored("warn-on-channel-limit", Kind::Bool, "Warn of full queues"),
+    ];
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
@@ -90,8 +171,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         health_server_port,
         drain_timeout,
         logs,
+        konnectivity,
     } = args;
     logs.init()?;
+    konnectivity.check()?;
     let tls = ClientTls::load(ClientTlsFiles {
         ca: file("--ca-cert", &ca_cert),
         cert: Some((

@@ -3,8 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cluster_proxy_identity::tls::{ClientAuth, ServerTls, ServerTlsFiles};
-use cluster_proxy_proxy_server::{AgentIdentity, AgentTableFile, Config, Port, ProxyServer, ProxyStrategies};
+use cluster_proxy_identity::tls::{
+    ClientAuth, ServerTls, ServerTlsFiles, TlsProfile, TlsProfileError,
+};
+use cluster_proxy_kube_client::Connection;
+use cluster_proxy_proxy_server::{
+    AgentIdentity, AgentTableConfigMap, AgentTableFile, Config, Port, ProxyServer, ProxyStrategies,
+};
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
@@ -14,6 +19,7 @@ use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 
 use crate::flags::{LogFlags, file};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
 
 /// The hub end of the tunnel: agents connect to it, and the user-server asks it for connections.
@@ -90,6 +96,18 @@ pub(crate) struct Args {
     /// `{agentIdentity: cluster, clusters: [{name: a, agentNamespace: n, certificate: true}]}`.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     agent_table_file: Option<PathBuf>,
+    /// ConfigMap that says the same (keys `agent-identity` and `clusters`), watched. Nobody is let
+    /// in before it was read.
+    #[arg(
+        long,
+        value_name = "NAMESPACE/NAME",
+        conflicts_with = "agent_table_file",
+        help_heading = "Agents"
+    )]
+    agent_table_configmap: Option<NamespacedName>,
+    /// Kubeconfig of the hub, for --agent-table-configmap [default: the pod's service account].
+    #[arg(long, value_name = "FILE", help_heading = "Agents")]
+    kubeconfig: Option<PathBuf>,
     /// How an agent is chosen, in this order: destHost, defaultRoute, default.
     #[arg(
         long,
@@ -117,6 +135,20 @@ pub(crate) struct Args {
     )]
     server_count: u32,
 
+    /// The oldest TLS that clients and agents may speak: VersionTLS12 or VersionTLS13. Older ones
+    /// are never spoken.
+    #[arg(
+        long,
+        default_value = "VersionTLS12",
+        value_name = "VERSION",
+        help_heading = "TLS"
+    )]
+    tls_min_version: String,
+    /// Cipher suites of TLS 1.2, as Go and IANA name them; unknown ones are skipped, and those of
+    /// TLS 1.3 are always on [default: all good ones].
+    #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "TLS")]
+    cipher_suites: Vec<String>,
+
     /// Port of /healthz, /readyz and /metrics.
     #[arg(long, default_value_t = 8092, value_name = "PORT")]
     health_port: u16,
@@ -129,6 +161,123 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     logs: LogFlags,
+    #[command(flatten)]
+    konnectivity: ForeignFlags<Konnectivity>,
+}
+
+/// `namespace/name` of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct NamespacedName {
+    namespace: String,
+    name: String,
+}
+
+impl std::str::FromStr for NamespacedName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            Some((namespace, name)) if !namespace.is_empty() && is_object_name(name) => Ok(Self {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            }),
+            _ => Err("expected namespace/name of a ConfigMap"),
+        }
+    }
+}
+
+/// Also what a field selector can carry.
+fn is_object_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+/// Flags of konnectivity's server.
+#[derive(Debug, Clone)]
+struct Konnectivity;
+
+impl Table for Konnectivity {
+    const HEADING: &'static str = "konnectivity";
+    const FLAGS: &'static [ForeignFlag] = &[
+        refused("mode", Kind::Text, &["", "grpc"], "What clients speak"),
+        refused("uds-name", Kind::Text, &[""], "Unix socket for clients"),
+        ignored("delete-existing-uds-file", Kind::Bool, "With --uds-name"),
+        refused(
+            "agent-namespace",
+            Kind::Text,
+            &[""],
+            "Namespace of the agents' service account, to check their tokens",
+        ),
+        refused(
+            "agent-service-account",
+            Kind::Text,
+            &[""],
+            "The agents' service account, to check their tokens",
+        ),
+        refused(
+            "authentication-audience",
+            Kind::Text,
+            &[""],
+            "Audience of the agents' tokens",
+        ),
+        refused(
+            "enable-lease-controller",
+            Kind::Bool,
+            &["false"],
+            "Keep a Lease for each server, for agents to count",
+        ),
+        ignored(
+            "lease-namespace",
+            Kind::Text,
+            "With --enable-lease-controller",
+        ),
+        ignored("lease-label", Kind::Text, "With --enable-lease-controller"),
+        ignored("kubeconfig-qps", Kind::Number, "Requests a second with it"),
+        ignored("kubeconfig-burst", Kind::Number, "Requests in a burst"),
+        ignored(
+            "kube-api-content-type",
+            Kind::Text,
+            "Encoding of those requests",
+        ),
+        ignored(
+            "admin-bind-address",
+            Kind::Text,
+            "Address of the admin listener",
+        ),
+        ignored("admin-port", Kind::Number, "Port of the admin listener"),
+        ignored(
+            "enable-profiling",
+            Kind::Bool,
+            "Profiles on the admin listener",
+        ),
+        ignored(
+            "enable-contention-profiling",
+            Kind::Bool,
+            "More profiles on the admin listener",
+        ),
+        ignored(
+            "keepalive-time",
+            Kind::Duration,
+            "Time between pings to agents; lanes find a dead agent within 30s",
+        ),
+        ignored(
+            "frontend-keepalive-time",
+            Kind::Duration,
+            "Time between pings to clients; a dead one is found within 30s",
+        ),
+        ignored(
+            "backend-dial-timeout",
+            Kind::Duration,
+            "Limit for an agent to dial; it is 8s, and agents give up after 5s",
+        ),
+        ignored("xfr-channel-size", Kind::Number, "Packets in a queue"),
+        ignored(
+            "frontend-write-channel-size",
+            Kind::Number,
+            "Packets in a queue",
+        ),
+        ignored("warn-on-channel-limit", Kind::Bool, "Warn of full queues"),
+    ];
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
@@ -145,31 +294,39 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         agent_bind_address,
         agent_identity,
         agent_table_file,
+        agent_table_configmap,
+        kubeconfig,
         proxy_strategies,
         server_id,
         server_count,
+        tls_min_version,
+        cipher_suites,
         health_port,
         health_bind_address,
         graceful_shutdown_timeout,
         logs,
+        konnectivity,
     } = args;
     logs.init()?;
-    let frontend_tls = ServerTls::load(ServerTlsFiles {
+    konnectivity.check()?;
+    let profile = tls_profile(&tls_min_version, &cipher_suites)?;
+    let frontend = ServerTlsFiles {
         cert: file("--server-cert", &server_cert),
         key: file("--server-key", &server_key),
         client_ca: Some(file("--server-ca-cert", &server_ca_cert)),
         client_auth: ClientAuth::Required,
         alpn: vec![FRONTEND_ALPN.to_vec()],
-    })
-    .map_err(StartError::failed)?;
-    let agents_tls = ServerTls::load(ServerTlsFiles {
+    };
+    let frontend_tls =
+        ServerTls::load_with(frontend, profile.clone()).map_err(StartError::failed)?;
+    let agents = ServerTlsFiles {
         cert: file("--cluster-cert", &cluster_cert),
         key: file("--cluster-key", &cluster_key),
         client_ca: Some(file("--cluster-ca-cert", &cluster_ca_cert)),
         client_auth: ClientAuth::Required,
         alpn: vec![LANE_ALPN.to_vec()],
-    })
-    .map_err(StartError::failed)?;
+    };
+    let agents_tls = ServerTls::load_with(agents, profile).map_err(StartError::failed)?;
     let frontend = HostPort::new(server_bind_address, server_port);
     let agents = HostPort::new(agent_bind_address, agent_port);
 
@@ -178,10 +335,17 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     role.refresh_server(&agents_tls);
     let mut agent_table = None;
     if let Some(path) = agent_table_file {
-        let (file, table) = AgentTableFile::load(&path).map_err(|error| {
-            StartError::failed(format_args!("--agent-table-file {error}"))
-        })?;
+        let (file, table) = AgentTableFile::load(&path)
+            .map_err(|error| StartError::failed(format_args!("--agent-table-file {error}")))?;
         role.background(file.keep_fresh());
+        agent_table = Some(table);
+    }
+    if let Some(NamespacedName { namespace, name }) = agent_table_configmap {
+        let kubeconfig = kubeconfig.as_deref();
+        let hub = Connection::from_flag(kubeconfig.map(|path| file("--kubeconfig", path)))
+            .map_err(StartError::failed)?;
+        let (watched, table) = AgentTableConfigMap::new(namespace, name);
+        role.background(watched.keep_fresh(hub));
         agent_table = Some(table);
     }
     let config = Config {
@@ -208,4 +372,20 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let health = HostPort::new(health_bind_address, health_port);
     let work = Box::pin(server.run(role.drain.clone()));
     role.run(("--health-port", &health), limits, work).await
+}
+
+/// What the two TLS flags ask for, and a warning about what is not known of it.
+fn tls_profile(min_version: &str, cipher_suites: &[String]) -> Result<TlsProfile, StartError> {
+    let (profile, unknown) =
+        TlsProfile::parse(min_version, cipher_suites).map_err(|error| match &error {
+            TlsProfileError::Version { .. } => StartError::usage("--tls-min-version", error),
+            TlsProfileError::CipherSuites { .. } => StartError::usage("--cipher-suites", error),
+        })?;
+    if !unknown.is_empty() {
+        tracing::warn!(
+            skipped = unknown.join(","),
+            "--cipher-suites: unknown names"
+        );
+    }
+    Ok(profile)
 }

@@ -13,6 +13,7 @@ use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_service_proxy::{Config, Impersonation, ServiceProxy, ServiceProxyMetrics};
 
 use crate::flags::{DrainFlags, LogFlags, file};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
 
 /// The managed cluster's HTTPS front: decides as whom a request goes to the kube-apiserver.
@@ -87,6 +88,53 @@ pub(crate) struct Args {
     drain: DrainFlags,
     #[command(flatten)]
     logs: LogFlags,
+    #[command(flatten)]
+    go: ForeignFlags<GoServiceProxy>,
+}
+
+/// Flags of the Go service-proxy.
+#[derive(Debug, Clone)]
+struct GoServiceProxy;
+
+impl Table for GoServiceProxy {
+    const HEADING: &'static str = "Go cluster-proxy";
+    const FLAGS: &'static [ForeignFlag] = &[
+        refused("oidc-issuer-url", Kind::Text, &[""], "Issuer of ID tokens"),
+        refused("oidc-client-id", Kind::Text, &[""], "Audience of ID tokens"),
+        ignored("oidc-username-claim", Kind::Text, "With --oidc-issuer-url"),
+        ignored("oidc-username-prefix", Kind::Text, "With --oidc-issuer-url"),
+        ignored("oidc-groups-claim", Kind::Text, "With --oidc-issuer-url"),
+        ignored("oidc-groups-prefix", Kind::Text, "With --oidc-issuer-url"),
+        ignored(
+            "oidc-reserved-name-prefixes",
+            Kind::Text,
+            "With --oidc-issuer-url",
+        ),
+        ignored("oidc-ca-configmap", Kind::Text, "With --oidc-issuer-url"),
+        ignored("oidc-signing-algs", Kind::Text, "With --oidc-issuer-url"),
+        ignored("oidc-required-claim", Kind::Text, "With --oidc-issuer-url"),
+        ignored(
+            "additional-service-ca",
+            Kind::Text,
+            "CA of Services; they are not served yet, so nothing is trusted by it",
+        ),
+        ignored(
+            "max-idle-conns",
+            Kind::Number,
+            "Idle connections to keep; the pool keeps few by itself",
+        ),
+        ignored(
+            "tls-handshake-timeout",
+            Kind::Duration,
+            "Limit for TLS; it is 10s",
+        ),
+        ignored(
+            "kube-api-qps",
+            Kind::Number,
+            "Reviews a second; those at once are bounded",
+        ),
+        ignored("kube-api-burst", Kind::Number, "Reviews in a burst"),
+    ];
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
@@ -107,8 +155,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         health_probe_bind_address,
         drain,
         logs,
+        go,
     } = args;
     logs.init()?;
+    go.check()?;
     let client_auth = if client_ca_cert.is_some() {
         ClientAuth::Optional
     } else {

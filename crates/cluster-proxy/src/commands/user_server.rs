@@ -17,6 +17,7 @@ use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, ProxyServerDialer, Targe
 use cluster_proxy_user_server::{Config, TokenReview, UserServer};
 
 use crate::flags::{DrainFlags, LogFlags, file};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
 
 /// The hub's HTTPS front: `https://HOST:9092/CLUSTER/KUBERNETES-PATH` with a hub user's token.
@@ -108,6 +109,35 @@ pub(crate) struct Args {
     drain: DrainFlags,
     #[command(flatten)]
     logs: LogFlags,
+    #[command(flatten)]
+    go: ForeignFlags<GoUserServer>,
+}
+
+/// Flags of the Go user-server.
+#[derive(Debug, Clone)]
+struct GoUserServer;
+
+impl Table for GoUserServer {
+    const HEADING: &'static str = "Go cluster-proxy";
+    const FLAGS: &'static [ForeignFlag] = &[
+        refused(
+            "exposed-services-configmap",
+            Kind::Text,
+            &["", "cluster-proxy-exposed-services"],
+            "ConfigMap of the Services that may be reached; none is served yet",
+        ),
+        ignored(
+            "agent-install-namespace",
+            Kind::Text,
+            "Namespace of the agents, which nothing depends on",
+        ),
+        ignored(
+            "kube-api-qps",
+            Kind::Number,
+            "Reviews a second; those at once are bounded",
+        ),
+        ignored("kube-api-burst", Kind::Number, "Reviews in a burst"),
+    ];
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -136,8 +166,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         health_probe_bind_address,
         drain,
         logs,
+        go,
     } = args;
     logs.init()?;
+    go.check()?;
     let pair = || {
         Some((
             file("--proxy-cert", &proxy_cert),
