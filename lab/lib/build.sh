@@ -1,10 +1,22 @@
 # shellcheck shell=bash
 # The Go builds: kubelab (Kubernetes, etcd and kubectl in one program) and
-# CoreDNS. Results lie in the cache under a name made of the hash of all they
-# depend on, so a changed go.mod builds anew and branches do not fight.
+# CoreDNS for every lab; OCM, cert-manager and helm for those who ask for them.
+# Results lie in the cache under a name made of the hash of all they depend on,
+# so a changed go.mod builds anew and branches do not fight.
 
-KUBERNETES_VERSION=v1.35.4
 COREDNS_VERSION=v1.14.0
+CERT_MANAGER_VERSION=v1.11.5
+KUBERNETES_VERSION=v1.35.4
+HELM_VERSION=v3.22.0
+OCM_VERSION=v1.0.0
+declare -A MODULE_VERSION=(
+    [cert-manager]=$CERT_MANAGER_VERSION
+    [coredns]=$COREDNS_VERSION
+    [helm]=$HELM_VERSION
+    [kubelab]=$KUBERNETES_VERSION
+    [ocm]=$OCM_VERSION
+)
+
 KUBELAB_PROGRAMS=(etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
 # The version that every component and kubectl report; without these they say
@@ -18,52 +30,93 @@ kubelab_ldflags() {
     done
 }
 
+module_ldflags() {
+    case $1 in
+    kubelab) kubelab_ldflags ;;
+    helm) printf '%s' "-s -w -X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" ;;
+    ocm) printf '%s' "-s -w -X open-cluster-management.io/ocm/pkg/version.versionFromGit=$OCM_VERSION" ;;
+    cert-manager) printf '%s' "-s -w -X github.com/cert-manager/cert-manager/pkg/util.AppVersion=$CERT_MANAGER_VERSION" ;;
+    *) printf '%s' "-s -w" ;;
+    esac
+}
+
 # build_key MODULE: names the result of a build.
 build_key() {
+    local dir=$LAB_DIR/go/$1
     {
-        cat "$LAB_DIR/go/$1"/{go.mod,go.sum,main.go}
-        [[ $1 == kubelab ]] && kubelab_ldflags
+        cat "$dir"/{go.mod,go.sum}
+        [[ ! -e $dir/main.go ]] || cat "$dir/main.go"
+        # CoreDNS has none of its own.
+        [[ $1 == coredns ]] || module_ldflags "$1"
     } | sha256sum | cut -c1-12
 }
 
-kubelab_dir() { printf '%s/kubelab-%s-%s' "$CACHE" "$KUBERNETES_VERSION" "$(build_key kubelab)"; }
-coredns_dir() { printf '%s/coredns-%s-%s' "$CACHE" "$COREDNS_VERSION" "$(build_key coredns)"; }
+build_dir() { printf '%s/%s-%s-%s' "$CACHE" "$1" "${MODULE_VERSION[$1]}" "$(build_key "$1")"; }
+
+kubelab_dir() { build_dir kubelab; }
+coredns_dir() { build_dir coredns; }
 
 built() { [[ -d $(kubelab_dir) && -d $(coredns_dir) ]]; }
 
 build() {
+    forget_killed_builds
+    go_build kubelab "7 min on 2 idle cores"
+    go_build coredns "2 min on 2 idle cores"
+}
+
+# The longest first, for whoever stops it half way.
+build_levels() {
+    build_ocm
+    build_helm
+    build_cert_manager
+}
+
+build_ocm() { go_build ocm "5 min on 2 idle cores"; }
+build_helm() { go_build helm "3 min on 2 idle cores"; }
+build_cert_manager() { go_build cert-manager "4 min on 2 idle cores"; }
+
+forget_killed_builds() {
     local stale
     for stale in "$CACHE"/*.new.*; do
         kill -0 "${stale##*.}" 2>/dev/null || rm -rf "$stale"
     done
-    built && return
-    need_go
-    mkdir -p "$CACHE"
-    go_build "1 of 2" kubelab "$(kubelab_dir)" "$(kubelab_ldflags)" "7 min on 2 idle cores"
-    go_build "2 of 2" coredns "$(coredns_dir)" "-s -w" "2 min on 2 idle cores"
 }
 
+# need_go MODULE: as new as its go.mod says.
 need_go() {
-    command -v go >/dev/null || die "no go here: Go 1.25 or newer builds Kubernetes and CoreDNS (https://go.dev/dl)"
-    local version minor
+    command -v go >/dev/null || die "no go here: Go 1.26 or newer builds Kubernetes and all else (https://go.dev/dl)"
+    local version minor wanted
+    wanted=$(awk '$1 == "go" { split($2, part, "."); print part[2] }' "$LAB_DIR/go/$1/go.mod")
     version=$(go env GOVERSION)
     minor=${version#go1.}
     minor=${minor%%[!0-9]*}
-    ((minor >= 25)) || die "Go 1.25 or newer wanted, $(command -v go) is $version"
+    ((minor >= wanted)) || die "Go 1.$wanted or newer wanted for $1, $(command -v go) is $version"
 }
 
-# go_build STEP MODULE DIR LDFLAGS TIME: builds beside DIR, moves into place.
+# What is built of a module, and what of its files is kept beside the program:
+# its charts, at an address that outlives the Go module cache.
+module_package() { if [[ $1 == helm ]]; then echo helm.sh/helm/v3/cmd/helm; else echo .; fi; }
+module_source() {
+    case $1 in
+    ocm) echo open-cluster-management.io/ocm ;;
+    cert-manager) echo github.com/cert-manager/cert-manager ;;
+    esac
+}
+
+# go_build MODULE TIME: builds beside its folder, moves into place.
 go_build() {
-    local step=$1 module=$2 dir=$3 ldflags=$4 time=$5 pid last=$SECONDS
+    local module=$1 time=$2 dir new pid last=$SECONDS source
+    dir=$(build_dir "$module")
     [[ -d $dir ]] && return
-    local new=$dir.new.$$
+    need_go "$module"
+    new=$dir.new.$$
     mkdir -p "$new"
-    say "build $step: $module (cold: $time)"
+    say "build: $module ${MODULE_VERSION[$module]} (cold: $time)"
     (
         cd "$LAB_DIR/go/$module" || exit
         # The machine is the developer's: stay behind whatever else it does.
-        GOWORK=off GOFLAGS='' CGO_ENABLED=0 exec nice -n 5 \
-            go build -mod=readonly -trimpath -buildvcs=false -ldflags="$ldflags" -o "$new/$module" .
+        GOWORK=off GOFLAGS='' CGO_ENABLED=0 exec nice -n 5 go build -mod=readonly -trimpath -buildvcs=false \
+            -ldflags="$(module_ldflags "$module")" -o "$new/$module" "$(module_package "$module")"
     ) >"$new/log" 2>&1 &
     pid=$!
     # Bash starts it deaf to Ctrl-C; the trap makes up for it.
@@ -73,7 +126,7 @@ go_build() {
         sleep 0.5
         if ((SECONDS - last >= 20)); then
             last=$SECONDS
-            say "build $step: $module … $(grep -c downloading "$new/log" || true) modules fetched, compiling"
+            say "build: $module … $(grep -c downloading "$new/log" || true) modules fetched, compiling"
         fi
     done
     if ! wait "$pid"; then
@@ -85,7 +138,12 @@ go_build() {
         local program
         for program in "${KUBELAB_PROGRAMS[@]}"; do ln -s kubelab "$new/$program"; done
     fi
+    source=$(module_source "$module")
+    if [[ -n $source ]]; then
+        cp -r "$(cd "$LAB_DIR/go/$module" && GOWORK=off GOFLAGS='' go list -m -f '{{.Dir}}' "$source")/deploy" "$new/deploy"
+        chmod -R u+w "$new/deploy"
+    fi
     # Fails when somebody else was quicker, which is as good.
     mv -T "$new" "$dir" 2>/dev/null || rm -rf "$new"
-    say "build $step: $module done"
+    say "build: $module done"
 }

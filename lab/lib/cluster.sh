@@ -26,7 +26,8 @@ start_cluster() {
     say "$cluster: kube-apiserver ready"
     start_clients "$cluster"
     wait_for 20 "$cluster: containerd (log: $dir/log/containerd.log)" containerd_ready "$cluster" || return 1
-    import_images "$cluster"
+    import_images "$cluster" "$(images_dir)"
+    say "$cluster: images imported"
     apply_base "$cluster"
     wait_for 90 "$cluster: node Ready (log: $dir/log/kubelet.log)" node_ready "$cluster" "$begin" || return 1
     say "$cluster: node Ready"
@@ -146,17 +147,17 @@ start_clients() {
 
 # === contents ===
 
+# import_images CLUSTER FOLDER: all tars in it, those of before excepted.
 import_images() {
-    local cluster=$1 tar mark
-    for tar in "$(images_dir)"/*.tar; do
+    local cluster=$1 dir=$2 tar mark
+    for tar in "$dir"/*.tar; do
         # Named by the folder's hash: a changed image is imported again.
-        mark=$STATE/$cluster/imported/$(basename "$(images_dir)")-$(basename "$tar")
+        mark=$STATE/$cluster/imported/$(basename "$dir")-$(basename "$tar")
         [[ -e $mark ]] && continue
         import_image "$cluster" "$tar"
         mkdir -p "$(dirname "$mark")"
         : >"$mark"
     done
-    say "$cluster: images imported"
 }
 
 import_image() {

@@ -2,16 +2,16 @@
 # Container images without a builder or a registry: an OCI layout is a few
 # JSON files and a tar of the root folder.
 
-# image --name REF --rootfs DIR --out TAR [--entrypoint JSON] [--user U] [--env K=V]…
+# image --name REF… --rootfs DIR --out TAR [--entrypoint JSON] [--user U] [--env K=V]…
 # REF becomes the image's name as it is, so an image may stand in for an
-# upstream one of the same name. USER must be a number where pods set
-# runAsNonRoot.
+# upstream one of the same name, or with several --name for several. USER must
+# be a number where pods set runAsNonRoot.
 image() {
-    local name='' rootfs='' out='' entrypoint='[]' user='' env=()
+    local names=() rootfs='' out='' entrypoint='[]' user='' env=()
     while (($#)); do
         (($# >= 2)) || usage_error "image: $1 wants a value"
         case $1 in
-        --name) name=$2 ;;
+        --name) names+=("$2") ;;
         --rootfs) rootfs=$2 ;;
         --out) out=$2 ;;
         --entrypoint) entrypoint=$2 ;;
@@ -21,7 +21,7 @@ image() {
         esac
         shift 2
     done
-    [[ -n $name && -n $out ]] || usage_error "image: --name, --rootfs and --out are wanted"
+    [[ -n ${names[*]} && -n $out ]] || usage_error "image: --name, --rootfs and --out are wanted"
     [[ -d $rootfs ]] || usage_error "image: --rootfs $rootfs is not a folder"
     jq -e 'type == "array"' <<<"$entrypoint" >/dev/null 2>&1 ||
         usage_error "image: --entrypoint wants a JSON list, as [\"/bin/sh\"]"
@@ -47,11 +47,12 @@ image() {
             config: ($config + {mediaType: "application/vnd.oci.image.config.v1+json"}),
             layers: [{mediaType: "application/vnd.oci.image.layer.v1.tar", digest: $layer, size: $size}]
         }' | put_blob "$work/oci")
-    jq -nc --argjson manifest "$manifest" --arg name "$name" '{
+    jq -nc --argjson manifest "$manifest" '{
             schemaVersion: 2,
-            manifests: [$manifest + {mediaType: "application/vnd.oci.image.manifest.v1+json",
-                                     annotations: {"io.containerd.image.name": $name}}]
-        }' >"$work/oci/index.json"
+            manifests: [$ARGS.positional[] as $name
+                | $manifest + {mediaType: "application/vnd.oci.image.manifest.v1+json",
+                               annotations: {"io.containerd.image.name": $name}}]
+        }' --args "${names[@]}" >"$work/oci/index.json"
     echo '{"imageLayoutVersion":"1.0.0"}' >"$work/oci/oci-layout"
     tar -C "$work/oci" -cf "$out.new" .
     mv "$out.new" "$out"

@@ -6,11 +6,19 @@
 CHANGED_SYSCTLS=(fs.inotify.max_user_instances vm.overcommit_memory kernel.panic kernel.panic_on_oops)
 INOTIFY_INSTANCES=4096
 
+# up [LEVEL…]: the bare clusters, and on top of them what is asked for.
 up() {
+    local level
+    for level in "$@"; do need_level_name "$level"; done
     need_root up
     refuse_inside up
     take_lock
     give_way_or_clear
+    up_bare
+    for level in "$@"; do level "$level"; done
+}
+
+up_bare() {
     if lab_is_recorded && lab_healthy; then
         say "the lab is up"
         warn_if_changed
@@ -195,7 +203,7 @@ warn_if_changed() {
 # === looking ===
 
 status() {
-    local cluster name pid failed=0
+    local cluster name pid level failed=0
     printf '%-8s %-24s %-8s %-10s %8s\n' CLUSTER WHAT PID STATE MIB
     for cluster in "${CLUSTERS[@]}"; do
         for name in "${DAEMONS[@]}"; do
@@ -212,6 +220,11 @@ status() {
         status_line "$cluster" "node $cluster" node_ready "$cluster" \
             "$(date -u -d '-60 seconds' +%Y-%m-%dT%H:%M:%S)" || failed=1
         status_line "$cluster" "DNS ${DNS_IP[$cluster]}" dns_ready "$cluster" || failed=1
+    done
+    if ! lab_is_recorded || ! netns_is_complete hub; then return 1; fi
+    for level in "${LEVELS[@]}"; do
+        level_asked_for "$level" || continue
+        status_line hub "$level" level_ready "$level" || failed=1
     done
     return "$failed"
 }
@@ -234,7 +247,7 @@ environment() {
         [LAB_HUB_KUBECONFIG]=$(kubeconfig_of hub) [LAB_MANAGED_KUBECONFIG]=$(kubeconfig_of managed)
         [LAB_HUB_IP]=${NODE_IP[hub]} [LAB_MANAGED_IP]=${NODE_IP[managed]}
         [LAB_HUB_NETNS]=$(netns_of hub) [LAB_MANAGED_NETNS]=$(netns_of managed)
-        [LAB_KUBECTL]=$(kubelab_dir)/kubectl [LAB_TOOLS_IMAGE]=$TOOLS_IMAGE
+        [LAB_HELM]=$(helm_program) [LAB_KUBECTL]=$(kubelab_dir)/kubectl [LAB_TOOLS_IMAGE]=$TOOLS_IMAGE
         [LAB_STATE]=$STATE
     )
     local name names=()

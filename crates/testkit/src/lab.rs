@@ -18,6 +18,25 @@ pub struct Lab {
     tools_image: String,
 }
 
+/// What can be brought up on top of the two bare clusters.
+#[derive(Clone, Copy, Debug)]
+enum Level {
+    Bare,
+    Ocm,
+    CertManager,
+}
+
+impl Level {
+    /// What `lab up` takes for it.
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Bare => &[],
+            Self::Ocm => &["ocm"],
+            Self::CertManager => &["cert-manager"],
+        }
+    }
+}
+
 /// One of the two clusters.
 #[derive(Clone, Debug)]
 pub struct Cluster {
@@ -26,6 +45,7 @@ pub struct Cluster {
     node_ip: IpAddr,
     netns: PathBuf,
     kubectl: PathBuf,
+    helm: PathBuf,
 }
 
 impl Lab {
@@ -39,9 +59,28 @@ impl Lab {
     /// A test must not take that for a reason to pass.
     pub fn get() -> anyhow::Result<Self> {
         static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
-        LAB.get_or_init(|| Self::up().map_err(|error| format!("{error:#}")))
-            .clone()
-            .map_err(anyhow::Error::msg)
+        Self::once(&LAB, Level::Bare)
+    }
+
+    /// [`Lab::get`] with Open Cluster Management on both clusters: `managed` is
+    /// a managed cluster of the hub by that name, joined and available. It
+    /// stays there for whoever comes next.
+    ///
+    /// # Errors
+    /// When it cannot be had, as for [`Lab::get`].
+    pub fn with_ocm() -> anyhow::Result<Self> {
+        static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
+        Self::once(&LAB, Level::Ocm)
+    }
+
+    /// [`Lab::get`] with cert-manager on the hub, ready to issue certificates.
+    /// It stays there for whoever comes next. Who wants OCM as well calls both.
+    ///
+    /// # Errors
+    /// When it cannot be had, as for [`Lab::get`].
+    pub fn with_cert_manager() -> anyhow::Result<Self> {
+        static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
+        Self::once(&LAB, Level::CertManager)
     }
 
     /// An image in both clusters, with a shell, busybox and curl. Pods use it
@@ -51,8 +90,17 @@ impl Lab {
         &self.tools_image
     }
 
-    fn up() -> anyhow::Result<Self> {
-        let status = lab_command("up").stdout(Stdio::null()).status();
+    fn once(lab: &OnceLock<Result<Self, String>>, level: Level) -> anyhow::Result<Self> {
+        lab.get_or_init(|| Self::up(level).map_err(|error| format!("{error:#}")))
+            .clone()
+            .map_err(anyhow::Error::msg)
+    }
+
+    fn up(level: Level) -> anyhow::Result<Self> {
+        let status = lab_command("up")
+            .args(level.arguments())
+            .stdout(Stdio::null())
+            .status();
         let status = status.with_context(|| format!("run {} up", lab_program().display()))?;
         ensure!(
             status.success(),
@@ -85,6 +133,7 @@ impl Lab {
                     .with_context(|| format!("node address {node_ip}"))?,
                 netns: get(&format!("LAB_{prefix}_NETNS"))?.into(),
                 kubectl: get("LAB_KUBECTL")?.into(),
+                helm: get("LAB_HELM")?.into(),
             })
         };
         Ok(Self {
@@ -126,6 +175,13 @@ impl Cluster {
         &self.kubectl
     }
 
+    /// The helm of the lab, at version 3. It is there with [`Lab::with_ocm`] and
+    /// [`Lab::with_cert_manager`] only, which need it themselves.
+    #[must_use]
+    pub fn helm_program(&self) -> &Path {
+        &self.helm
+    }
+
     /// A command that runs in this cluster's network, on its node so to say:
     /// it reaches its pods and services (by address), and listens where only
     /// those reach it who reach the node. Files are this machine's. The
@@ -152,13 +208,38 @@ impl Cluster {
         command
     }
 
+    /// helm as this cluster's administrator, to be run in whatever way. It
+    /// sees no plugins and repositories of the caller's.
+    #[must_use]
+    pub fn helm_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.helm);
+        let home = std::env::temp_dir().join("cluster-proxy-lab-helm");
+        for name in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
+            command.env(name, &home);
+        }
+        command
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("NO_PROXY", "*")
+            .args(args);
+        command
+    }
+
+    /// helm as this cluster's administrator; what it printed.
+    ///
+    /// # Errors
+    /// When helm fails, with what it said.
+    pub fn helm(&self, args: &[&str]) -> anyhow::Result<String> {
+        let output = self.helm_command(args).stdin(Stdio::null()).output();
+        self.result_of("helm", args, output.context("run helm")?)
+    }
+
     /// kubectl as this cluster's administrator; what it printed.
     ///
     /// # Errors
     /// When kubectl fails, with what it said.
     pub fn kubectl(&self, args: &[&str]) -> anyhow::Result<String> {
         let output = self.kubectl_command(args).stdin(Stdio::null()).output();
-        self.kubectl_result(args, output.context("run kubectl")?)
+        self.result_of("kubectl", args, output.context("run kubectl")?)
     }
 
     /// `kubectl apply` of a manifest.
@@ -189,21 +270,23 @@ impl Cluster {
         if let Some(mut stdin) = child.stdin.take() {
             let _ = stdin.write_all(input.as_bytes());
         }
-        self.kubectl_result(args, child.wait_with_output().context("wait for kubectl")?)
+        let output = child.wait_with_output().context("wait for kubectl")?;
+        self.result_of("kubectl", args, output)
     }
 
-    fn kubectl_result(&self, args: &[&str], output: Output) -> anyhow::Result<String> {
+    fn result_of(&self, program: &str, args: &[&str], output: Output) -> anyhow::Result<String> {
         if !output.status.success() {
             let stderr = String::from_utf8_lossy(&output.stderr);
             let stdout = String::from_utf8_lossy(&output.stdout);
             bail!(
-                "{}: kubectl {}: {}\n{stdout}{stderr}",
+                "{}: {program} {}: {}\n{stdout}{stderr}",
                 self.name,
                 args.join(" "),
                 output.status
             );
         }
-        String::from_utf8(output.stdout).context("kubectl printed something that is not UTF-8")
+        String::from_utf8(output.stdout)
+            .with_context(|| format!("{program} printed something that is not UTF-8"))
     }
 }
 
@@ -227,7 +310,8 @@ mod tests {
             "LAB_HUB_KUBECONFIG": "/state/hub/admin.kubeconfig",
             "LAB_MANAGED_KUBECONFIG": "/state/managed/admin.kubeconfig",
             "LAB_HUB_NETNS": "/run/netns/lab-hub", "LAB_MANAGED_NETNS": "/run/netns/lab-managed",
-            "LAB_KUBECTL": "/cache/kubectl", "LAB_TOOLS_IMAGE": "lab.local/tools:1",
+            "LAB_KUBECTL": "/cache/kubectl", "LAB_HELM": "/cache/helm",
+            "LAB_TOOLS_IMAGE": "lab.local/tools:1",
         })
     }
 
