@@ -4,6 +4,7 @@
 #   make check             format, lints, unit tests (no lab)
 #   make test              everything, the real clusters included; SUITE=story for one suite
 #   make lab, make lab-down
+#   make image             the image, as a tar, and its bill of materials; ARCH=arm64 for the other machine
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -36,6 +37,10 @@ bench: tools
 .PHONY: deny
 deny: tools
 	./tests/run deny
+
+.PHONY: image
+image: tools
+	./image/build $(if $(ARCH),--arch $(ARCH)) $(ARGS)
 
 .PHONY: lab
 lab:

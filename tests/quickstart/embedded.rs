@@ -65,9 +65,7 @@ pub(crate) fn kubectl(lab: &Lab) -> Result<()> {
     let kubeconfig = format!("{}/user.kubeconfig", folder(&quickstart)?);
     let kubectl = |arguments: &[&str]| {
         let mut command = Command::new(lab.hub.kubectl_program());
-        command
-            .args(["--kubeconfig", &kubeconfig])
-            .args(arguments);
+        command.args(["--kubeconfig", &kubeconfig]).args(arguments);
         command
     };
     let output = |arguments: &[&str]| -> Result<String> {

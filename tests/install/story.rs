@@ -1,0 +1,199 @@
+//! The story's commands, in its order.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::{ADDON_NAMESPACE, Setting, root};
+
+const TEST_SA_ROLES: &str = "
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: test-sa-rolebinding
+  namespace: open-cluster-management-agent
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: test-sa-role
+subjects:
+- kind: User
+  name: cluster:hub:system:serviceaccount:open-cluster-management-hub:test-sa
+  apiGroup: rbac.authorization.k8s.io
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: test-sa-role
+  namespace: open-cluster-management-agent
+rules:
+- apiGroups: ['']
+  resources: ['pods']
+  verbs: ['get', 'list']
+";
+
+pub(crate) fn certificates(setting: &Setting) -> Result<()> {
+    setting.lab.hub.apply(include_str!("certificates.yaml"))?;
+    Setting::eventually("the user-server's certificate", || {
+        setting.hub(&["get", "secret", "cluster-proxy-user-serving-cert"])
+    });
+    Ok(())
+}
+
+pub(crate) fn helm_install(setting: &Setting) -> Result<()> {
+    let chart = root().join("charts/cluster-proxy");
+    let address = format!(
+        "proxyServer.entrypointAddress={}",
+        setting.lab.hub.node_ip()
+    );
+    setting.lab.hub.helm(&[
+        "install",
+        "-n",
+        ADDON_NAMESPACE,
+        "--create-namespace",
+        "cluster-proxy",
+        &chart.display().to_string(),
+        "--set",
+        &address,
+        "--set",
+        "proxyServer.port=30091",
+        "--set",
+        "enableServiceProxy=true",
+    ])?;
+    setting.lab.hub.apply(include_str!("entrypoint.yaml"))?;
+    Ok(())
+}
+
+pub(crate) fn deployments_and_services(setting: &Setting) -> Result<()> {
+    Setting::eventually("cluster-proxy-addon-user 1/1", || {
+        let table = setting.hub(&["get", "deploy"])?;
+        let row = row(&table, "cluster-proxy-addon-user")?;
+        ensure!(row[1] == "1/1" && row[2] == "1" && row[3] == "1", "{table}");
+        Ok(())
+    });
+    let table = setting.hub(&["get", "svc"])?;
+    let row = row(&table, "cluster-proxy-addon-user")?;
+    ensure!(row[1] == "ClusterIP" && row[3] == "<none>", "{table}");
+    ensure!(
+        row[4].contains("443/TCP") && row[4].contains("9092/TCP"),
+        "{table}"
+    );
+    Ok(())
+}
+
+fn row<'a>(table: &'a str, name: &str) -> Result<Vec<&'a str>> {
+    let line = table.lines().find(|line| line.starts_with(name));
+    let row: Vec<_> = line
+        .with_context(|| table.to_owned())?
+        .split_whitespace()
+        .collect();
+    ensure!(row.len() >= 5, "{table}");
+    Ok(row)
+}
+
+pub(crate) fn addon_is_available(setting: &Setting) -> Result<()> {
+    Setting::eventually("the addon is Available", || {
+        let addon = setting.lab.hub.kubectl(&[
+            "get",
+            "managedclusteraddon",
+            "cluster-proxy",
+            "-n",
+            "managed",
+            "-o",
+            "json",
+        ])?;
+        let addon: Value = serde_json::from_str(&addon)?;
+        let conditions = addon["status"]["conditions"].as_array();
+        let available = conditions
+            .into_iter()
+            .flatten()
+            .any(|condition| condition["type"] == "Available" && condition["status"] == "True");
+        ensure!(available, "{}", addon["status"]);
+        Ok(())
+    });
+    Ok(())
+}
+
+pub(crate) fn pods_come_back(setting: &Setting) -> Result<()> {
+    let hub = &setting.lab.hub;
+    hub.apply(
+        "{apiVersion: v1, kind: ServiceAccount, metadata: \
+         {name: test-sa, namespace: open-cluster-management-hub}}",
+    )?;
+    setting.lab.managed.apply(TEST_SA_ROLES)?;
+    lists_the_agent(&ask(setting, "open-cluster-management-agent")?)
+}
+
+/// Agents may just be reconnecting.
+pub(crate) fn pods_come_back_eventually(setting: &Setting) -> Result<()> {
+    Setting::eventually("pods come back", || {
+        lists_the_agent(&ask(setting, "open-cluster-management-agent")?)
+    });
+    Ok(())
+}
+
+fn lists_the_agent(list: &Value) -> Result<()> {
+    ensure!(list["kind"] == "PodList", "{list}");
+    let items = list["items"].as_array().context("no items")?;
+    let found = items.iter().any(|pod| {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        name.starts_with("klusterlet-agent-") && pod["spec"]["nodeName"] == "managed"
+    });
+    ensure!(found, "no klusterlet-agent among {} pods", items.len());
+    Ok(())
+}
+
+pub(crate) fn another_namespace(setting: &Setting) -> Result<()> {
+    let status = ask(setting, "kube-system")?;
+    let message = status["message"].as_str().unwrap_or_default();
+    ensure!(
+        status["code"] == 403
+            && message.contains(
+                "\"cluster:hub:system:serviceaccount:open-cluster-management-hub:test-sa\""
+            ),
+        "{status}"
+    );
+    Ok(())
+}
+
+/// The story's last command, with an image that is at hand.
+fn ask(setting: &Setting, namespace: &str) -> Result<Value> {
+    let hub = &setting.lab.hub;
+    let token = hub.kubectl(&[
+        "-n",
+        "open-cluster-management-hub",
+        "create",
+        "token",
+        "test-sa",
+    ])?;
+    let pod = setting.hub(&[
+        "get",
+        "pods",
+        "-l",
+        "component=cluster-proxy-addon-user",
+        "--field-selector=status.phase=Running",
+        "-o",
+        "jsonpath={.items[0].metadata.name}",
+    ])?;
+    let command = format!(
+        "curl -s -k -H 'Authorization: Bearer {}' \
+         https://cluster-proxy-addon-user.open-cluster-management-addon.svc.cluster.local:9092\
+         /managed/api/v1/namespaces/{namespace}/pods",
+        token.trim()
+    );
+    let image = format!("--image={}", setting.lab.tools_image());
+    let said = setting.hub(&[
+        "debug",
+        "-i",
+        pod.trim(),
+        "--profile=general",
+        &image,
+        "--image-pull-policy=Never",
+        "--",
+        "sh",
+        "-c",
+        &command,
+    ])?;
+    // kubectl says first which container it is.
+    let json = said.find('{').map(|at| &said[at..]).unwrap_or_default();
+    serde_json::from_str(json).with_context(|| format!("no answer: {said}"))
+}
