@@ -5,31 +5,8 @@ use serde_json::Value;
 
 use crate::{ADDON_NAMESPACE, Setting, root};
 
-const TEST_SA_ROLES: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata:
-  name: test-sa-rolebinding
-  namespace: open-cluster-management-agent
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: Role
-  name: test-sa-role
-subjects:
-- kind: User
-  name: cluster:hub:system:serviceaccount:open-cluster-management-hub:test-sa
-  apiGroup: rbac.authorization.k8s.io
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata:
-  name: test-sa-role
-  namespace: open-cluster-management-agent
-rules:
-- apiGroups: ['']
-  resources: ['pods']
-  verbs: ['get', 'list']
-";
+/// The Role and RoleBinding of the story, as they stand there.
+const TEST_SA_ROLES: &str = include_str!("../test-sa.yaml");
 
 pub(crate) fn certificates(setting: &Setting) -> Result<()> {
     setting.lab.hub.apply(include_str!("certificates.yaml"))?;

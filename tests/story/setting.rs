@@ -46,31 +46,7 @@ subjects:
 ";
 
 /// The Role and RoleBinding of the user's story, as they stand there.
-const STORY_RIGHTS: &str = "
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata:
-  name: test-sa-rolebinding
-  namespace: open-cluster-management-agent
-roleRef:
-  apiGroup: rbac.authorization.k8s.io
-  kind: Role
-  name: test-sa-role
-subjects:
-- kind: User
-  name: cluster:hub:system:serviceaccount:open-cluster-management-hub:test-sa
-  apiGroup: rbac.authorization.k8s.io
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata:
-  name: test-sa-role
-  namespace: open-cluster-management-agent
-rules:
-- apiGroups: ['']
-  resources: ['pods']
-  verbs: ['get', 'list']
-";
+const STORY_RIGHTS: &str = include_str!("../test-sa.yaml");
 
 pub(crate) struct Setting {
     pub(crate) lab: Lab,
