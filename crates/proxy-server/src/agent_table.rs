@@ -30,6 +30,9 @@ struct Entry {
 /// in before.
 pub type WatchedAgentTable = watch::Receiver<Option<Arc<AgentTable>>>;
 
+/// Where a source of the table tells of it.
+pub(crate) type AgentTableSender = watch::Sender<Option<Arc<AgentTable>>>;
+
 /// The table as one document: what a file of it holds.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -127,6 +130,18 @@ impl AgentTable {
             None => Ok(()),
             Some(_) => Err(AgentTableError::Twice { cluster }),
         }
+    }
+
+    /// Tells the receivers of this table, unless it is the one they have. `source` is for the log.
+    pub(crate) fn publish(self, sender: &AgentTableSender, source: &dyn std::fmt::Display) {
+        sender.send_if_modified(|current| {
+            let changed = current.as_deref() != Some(&self);
+            if changed {
+                tracing::info!("a table of agents is in use, from {source}");
+                *current = Some(Arc::new(self));
+            }
+            changed
+        });
     }
 
     /// What an agent's certificate must prove.

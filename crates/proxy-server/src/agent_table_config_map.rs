@@ -1,7 +1,6 @@
 //! The table of agents from the ConfigMap that the manager writes, watched.
 
 use std::pin::pin;
-use std::sync::Arc;
 
 use cluster_proxy_kube_client::Connection;
 use futures_util::TryStreamExt as _;
@@ -11,7 +10,7 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use tokio::sync::watch;
 
-use crate::agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
+use crate::agent_table::{AgentTable, AgentTableError, AgentTableSender, WatchedAgentTable};
 
 /// What must be proven: a value of [`crate::AgentIdentity`].
 const IDENTITY_KEY: &str = "agent-identity";
@@ -24,7 +23,7 @@ const CLUSTERS_KEY: &str = "clusters";
 pub struct AgentTableConfigMap {
     namespace: String,
     name: String,
-    sender: watch::Sender<Option<Arc<AgentTable>>>,
+    sender: AgentTableSender,
 }
 
 impl AgentTableConfigMap {
@@ -65,16 +64,7 @@ impl AgentTableConfigMap {
 
     fn take(&self, found: &ConfigMap) {
         match table_of(found) {
-            Ok(table) => {
-                self.sender.send_if_modified(|current| {
-                    let changed = current.as_deref() != Some(&table);
-                    if changed {
-                        tracing::info!("a table of agents is in use, from {self}");
-                        *current = Some(Arc::new(table));
-                    }
-                    changed
-                });
-            }
+            Ok(table) => table.publish(&self.sender, self),
             Err(error) => tracing::warn!("{self}: {error}; the last good table stays"),
         }
     }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
+use crate::agent_table::{AgentTable, AgentTableError, AgentTableSender, WatchedAgentTable};
 
 /// A file with a table, and where its changes are told.
 #[derive(Debug)]
 pub struct AgentTableFile {
     path: PathBuf,
-    sender: watch::Sender<Option<Arc<AgentTable>>>,
+    sender: AgentTableSender,
 }
 
 /// How often the file is looked at: a removed cluster's lanes close within 10 s.
@@ -40,14 +40,7 @@ impl AgentTableFile {
             match read(&self.path) {
                 Ok(table) => {
                     last_error.clear();
-                    self.sender.send_if_modified(|current| {
-                        let changed = current.as_deref() != Some(&table);
-                        if changed {
-                            tracing::info!("a changed table of agents is in use");
-                            *current = Some(Arc::new(table));
-                        }
-                        changed
-                    });
+                    table.publish(&self.sender, &self.path.display());
                 }
                 Err(error) => {
                     let error = error.to_string();
