@@ -7,11 +7,13 @@
 use std::future::Future;
 use std::time::Duration;
 
+use cluster_proxy_kube_api::names::SERVICE_ACCOUNT_USER_PREFIX;
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Condition;
 use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::Api;
 use kube::api::PostParams;
 use tokio::time::{sleep, timeout};
@@ -113,14 +115,40 @@ impl LeaseKeeper {
         let found = within("get", self.api.get_opt(LEASE_NAME)).await?;
         let parameters = PostParams::default();
         let Some(mut lease) = found else {
-            let lease = self.new_lease();
+            let mut lease = self.new_lease();
+            lease.metadata.owner_references = self.owner().await.map(|owner| vec![owner]);
             within("create", self.api.create(&parameters, &lease)).await?;
             tracing::info!(namespace = self.namespace, lease = LEASE_NAME, "Lease made");
             return Ok(());
         };
+        if lease.metadata.owner_references.is_none() {
+            lease.metadata.owner_references = self.owner().await.map(|owner| vec![owner]);
+        }
         lease.spec.get_or_insert_with(|| self.new_spec()).renew_time = Some(now());
         within("update", self.api.replace(LEASE_NAME, &parameters, &lease)).await?;
         Ok(())
+    }
+
+    /// The account of this program. The Lease goes with it, and so with the addon: nothing else
+    /// would ever delete it. `None` where the kube-apiserver does not say who asks (before
+    /// Kubernetes 1.28).
+    async fn owner(&self) -> Option<OwnerReference> {
+        let reviews: Api<SelfSubjectReview> = Api::all(self.api.clone().into_client());
+        let parameters = PostParams::default();
+        let review = SelfSubjectReview::default();
+        let asked = within("own", reviews.create(&parameters, &review)).await;
+        let user = asked.ok()?.status?.user_info?;
+        let account = user.username?;
+        let (namespace, name) = account
+            .strip_prefix(SERVICE_ACCOUNT_USER_PREFIX)?
+            .split_once(':')?;
+        (namespace == self.namespace).then_some(OwnerReference {
+            api_version: "v1".to_owned(),
+            kind: "ServiceAccount".to_owned(),
+            name: name.to_owned(),
+            uid: user.uid?,
+            ..OwnerReference::default()
+        })
     }
 
     fn new_lease(&self) -> Lease {

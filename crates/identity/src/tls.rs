@@ -8,6 +8,8 @@ mod files;
 mod profile;
 mod reloading;
 mod server;
+mod system;
+mod unverified;
 
 use std::sync::Arc;
 

@@ -1,18 +1,21 @@
 //! The HTTP side of [`kube::Client`]: one request to one kube-apiserver, over kept connections.
 
+use std::error::Error;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use cluster_proxy_runtime::error::with_sources;
 use http::header::{AUTHORIZATION, USER_AGENT};
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_timeout::TimeoutConnector;
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use kube::client::Body;
 use tokio_rustls::client::TlsStream;
@@ -94,9 +97,25 @@ impl Service<Request<Body>> for ApiService {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let client = self.http();
         let request = self.prepare(request);
-        Box::pin(async move { Ok(client.request(request?).await?) })
+        Box::pin(async move { Ok(client.request(request?).await.map_err(Unanswered)?) })
     }
 }
+
+/// A request that got no answer. It says why with all that is known, since kube and most of its
+/// callers show the outermost error alone, and hyper's there is `client error (Connect)`.
+#[derive(Debug)]
+struct Unanswered(legacy::Error);
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.source().filter(|_| self.0.is_connect()) {
+            Some(cause) => f.write_str(&with_sources(cause)),
+            None => f.write_str(&with_sources(&self.0)),
+        }
+    }
+}
+
+impl Error for Unanswered {}
 
 impl Pool {
     fn new(endpoint: &Arc<ApiEndpoint>, generation: Arc<TlsGeneration>, silence: Duration) -> Self {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster_proxy_http_proxy::{Proxies, Proxy, ProxyUrl};
 use cluster_proxy_identity::tls::FlagFile;
 use http::Uri;
 use rustls::pki_types::ServerName;
@@ -52,36 +53,53 @@ impl Connection {
 
     /// The connection that a kubeconfig describes, in the given context or in its current one.
     /// Tokens, certificates and CAs that it keeps in files of their own are read again as they
-    /// rotate; the kubeconfig itself is read once.
+    /// rotate; the kubeconfig itself is read once. An HTTP proxy leads there if the kubeconfig
+    /// (`proxy-url`) or the environment says so ([`Proxies::from_environment`]).
     ///
     /// # Errors
     /// A file that is missing or damaged, or asks for what is not supported: exec plugins,
-    /// passwords, impersonation, proxies, plain HTTP.
+    /// passwords, impersonation, SOCKS proxies, plain HTTP. A proxy in the environment whose URL
+    /// is none.
     pub fn from_kubeconfig(file: FlagFile, context: Option<&str>) -> Result<Self, ConnectionError> {
-        Self::new(kubeconfig::load(file, context)?)
+        Self::from_kubeconfig_through(file, context, &Proxies::from_environment()?)
     }
 
-    /// The connection of this pod to its own cluster.
+    /// The same with `proxies` instead of the environment's.
+    ///
+    /// # Errors
+    /// As [`Self::from_kubeconfig`].
+    pub fn from_kubeconfig_through(
+        file: FlagFile,
+        context: Option<&str>,
+        proxies: &Proxies,
+    ) -> Result<Self, ConnectionError> {
+        Self::new(kubeconfig::load(file, context)?, proxies)
+    }
+
+    /// The connection of this pod to its own cluster. No HTTP proxy leads there, whatever the
+    /// environment says: the address is a Service's, which a proxy outside cannot reach. (Go's
+    /// clients take the proxy unless `NO_PROXY` names that address.)
     ///
     /// # Errors
     /// Outside a pod, and when the service account's files are missing or damaged.
     pub fn in_cluster() -> Result<Self, ConnectionError> {
-        Self::new(in_cluster::load()?)
+        Self::new(in_cluster::load()?, &Proxies::none())
     }
 
-    /// A connection put together from parts.
+    /// A connection put together from parts, to which no HTTP proxy leads.
     ///
     /// # Errors
     /// PEM or names that cannot be used.
     pub fn from_parts(parts: ConnectionParts) -> Result<Self, ConnectionError> {
         let server_name =
             server_name(&parts.server_name).map_err(|cause| ConnectionError::Parts { cause })?;
-        Self::new(Source {
+        let source = Source {
             server: Server {
                 address: parts.address,
                 server_name,
                 path_prefix: String::new(),
             },
+            proxy: None,
             trust: Trust::Roots(PemSource::Inline(parts.ca)),
             identity: parts
                 .client_certificate
@@ -89,7 +107,8 @@ impl Connection {
             token: parts.token,
             namespace: None,
             owner: FlagFile::new("connection", parts.server_name),
-        })
+        };
+        Self::new(source, &Proxies::none())
     }
 
     /// A client for requests and answers. It does not retry, opens connections within
@@ -137,9 +156,10 @@ impl Connection {
         &self.namespace
     }
 
-    fn new(source: Source) -> Result<Self, ConnectionError> {
+    fn new(source: Source, proxies: &Proxies) -> Result<Self, ConnectionError> {
         let Source {
             server,
+            proxy,
             trust,
             identity,
             token,
@@ -147,8 +167,18 @@ impl Connection {
             owner,
         } = source;
         let tls = TlsMaterial::load(owner, trust, identity)?;
-        let endpoint =
-            ApiEndpoint::new(server.address, server.server_name, server.path_prefix, tls);
+        let proxy = match (&server.address, proxy) {
+            (Address::Unix(_), _) => None,
+            (Address::Tcp { .. }, Some(url)) => Some(Proxy::new(url)),
+            (Address::Tcp { host, port }, None) => proxies.towards(host, *port).cloned(),
+        };
+        let endpoint = ApiEndpoint::new(
+            server.address,
+            server.server_name,
+            server.path_prefix,
+            tls,
+            proxy,
+        );
         Ok(Self {
             endpoint: Arc::new(endpoint),
             token,
@@ -161,6 +191,8 @@ impl Connection {
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) server: Server,
+    /// The proxy named for this server alone, which wins over the environment's.
+    pub(crate) proxy: Option<ProxyUrl>,
     pub(crate) trust: Trust,
     pub(crate) identity: Option<(PemSource, PemSource)>,
     pub(crate) token: TokenSource,

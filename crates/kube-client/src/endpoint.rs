@@ -1,14 +1,17 @@
 //! Where a kube-apiserver listens, and how to open a connection to it.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster_proxy_http_proxy::{Outbound, Proxy, ProxyError, Via};
 use cluster_proxy_runtime::read_ahead::ReadAhead;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -31,7 +34,7 @@ pub enum Address {
 }
 
 /// A connected socket, before TLS.
-pub type ApiSocket = ReadAhead<Either<TcpStream, UnixStream>>;
+pub type ApiSocket = ReadAhead<Either<Outbound, UnixStream>>;
 
 /// A kube-apiserver as seen from here: address, name, trust, and the client certificate, if there
 /// is one. Cheap to share in an [`Arc`].
@@ -42,6 +45,7 @@ pub struct ApiEndpoint {
     path_prefix: String,
     authority: String,
     tls: TlsMaterial,
+    proxy: Option<Proxy>,
 }
 
 impl ApiEndpoint {
@@ -50,6 +54,7 @@ impl ApiEndpoint {
         server_name: ServerName<'static>,
         path_prefix: String,
         tls: TlsMaterial,
+        proxy: Option<Proxy>,
     ) -> Self {
         let authority = match &address {
             Address::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
@@ -65,6 +70,7 @@ impl ApiEndpoint {
             path_prefix,
             authority,
             tls,
+            proxy,
         }
     }
 
@@ -111,35 +117,69 @@ impl ApiEndpoint {
         Arc::new(config)
     }
 
-    /// Opens a socket, without TLS. Bounded by [`CONNECT_TIMEOUT`].
+    /// Opens a socket, without TLS, directly or through the HTTP proxy that leads there. The
+    /// socket and the proxy's answer are each bounded by [`CONNECT_TIMEOUT`].
     ///
     /// # Errors
-    /// When nobody can be reached, or not in time.
+    /// When nobody can be reached, or not in time, or the proxy does not want to.
     pub async fn dial(&self) -> Result<ApiSocket, ConnectError> {
-        let dialing = async {
-            match &self.address {
-                Address::Tcp { host, port } => {
-                    let socket = TcpStream::connect((host.as_str(), *port)).await?;
-                    socket.set_nodelay(true)?;
-                    Ok(Either::Left(socket))
-                }
-                Address::Unix(path) => Ok(Either::Right(UnixStream::connect(path).await?)),
+        let socket = match &self.address {
+            Address::Tcp { host, port } => Either::Left(match &self.proxy {
+                None => Outbound::Left(self.tcp(host, *port).await?),
+                Some(proxy) => Box::pin(self.through(proxy, host, *port)).await?,
+            }),
+            Address::Unix(path) => {
+                let connecting = timeout(CONNECT_TIMEOUT, UnixStream::connect(path));
+                Either::Right(self.in_time(connecting.await)?)
             }
         };
-        match timeout(CONNECT_TIMEOUT, dialing).await {
-            Ok(socket) => socket
-                .map(ReadAhead::new)
-                .map_err(|source| ConnectError::Unreachable {
-                    address: self.address.clone(),
-                    source,
-                }),
-            Err(_) => Err(ConnectError::TimedOut {
-                address: self.address.clone(),
-            }),
-        }
+        Ok(ReadAhead::new(socket))
     }
 
-    /// Opens a socket and shakes hands. Each of the two is bounded by [`CONNECT_TIMEOUT`].
+    async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
+        self.in_time(timeout(CONNECT_TIMEOUT, tcp(host, port)).await)
+    }
+
+    fn in_time<Socket>(
+        &self,
+        connected: Result<io::Result<Socket>, Elapsed>,
+    ) -> Result<Socket, ConnectError> {
+        let address = || self.address.clone();
+        connected
+            .map_err(|_| ConnectError::TimedOut { address: address() })?
+            .map_err(|source| ConnectError::Unreachable {
+                address: address(),
+                source,
+            })
+    }
+
+    async fn through(
+        &self,
+        proxy: &Proxy,
+        host: &str,
+        port: u16,
+    ) -> Result<Outbound, ConnectError> {
+        let at = proxy.url().address();
+        let socket = timeout(CONNECT_TIMEOUT, tcp(&at.host, at.port))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|source| ConnectError::ProxyUnreachable {
+                address: self.address.clone(),
+                proxy: proxy.url().to_string(),
+                source,
+            })?;
+        let generation = self.generation();
+        proxy
+            .open(socket, (host, port), generation.ca(), CONNECT_TIMEOUT)
+            .await
+            .map_err(|cause| ConnectError::Proxy {
+                address: self.address.clone(),
+                cause: Box::new(cause),
+            })
+    }
+
+    /// Opens a socket as [`Self::dial`] does and shakes hands, which is bounded by
+    /// [`CONNECT_TIMEOUT`] too.
     ///
     /// # Errors
     /// When nobody can be reached, not in time, or the server cannot prove its name.
@@ -154,6 +194,7 @@ impl ApiEndpoint {
         match timeout(CONNECT_TIMEOUT, handshake).await {
             Ok(stream) => stream.map_err(|source| ConnectError::Handshake {
                 address: self.address.clone(),
+                via: Via::of(self.proxy.as_ref()),
                 source,
             }),
             Err(_) => Err(ConnectError::TimedOut {
@@ -178,15 +219,41 @@ pub enum ConnectError {
         /// Where.
         address: Address,
         /// What the operating system says.
-        source: std::io::Error,
+        source: io::Error,
+    },
+    /// The socket to the HTTP proxy could not be opened.
+    #[error(
+        "the kube-apiserver at {address} cannot be reached: its HTTP proxy {proxy} does not answer \
+         (look at HTTPS_PROXY and NO_PROXY)"
+    )]
+    ProxyUnreachable {
+        /// Where the kube-apiserver is.
+        address: Address,
+        /// The proxy's URL, without credentials.
+        proxy: String,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The HTTP proxy leads nowhere.
+    #[error("the kube-apiserver at {address} cannot be reached: {cause} ({})", cause.advice())]
+    Proxy {
+        /// Where the kube-apiserver is.
+        address: Address,
+        /// What the proxy says.
+        cause: Box<ProxyError>,
     },
     /// The TLS handshake failed.
-    #[error("the TLS handshake with the kube-apiserver at {address} failed")]
+    #[error(
+        "the TLS handshake with the kube-apiserver at {address}{via} failed{}",
+        advice(via, source)
+    )]
     Handshake {
         /// Where.
         address: Address,
+        /// Which HTTP proxy is on the way.
+        via: Via,
         /// What rustls says.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It took longer than [`CONNECT_TIMEOUT`].
     #[error("the kube-apiserver at {address} did not answer within {} s", CONNECT_TIMEOUT.as_secs())]
@@ -194,6 +261,16 @@ pub enum ConnectError {
         /// Where.
         address: Address,
     },
+}
+
+/// What to do about a failed handshake, where the HTTP proxy is to be suspected.
+fn advice(via: &Via, error: &io::Error) -> &'static str {
+    if via.inspects(error) {
+        " (a certificate of an unknown CA came in place of the hub's: if the proxy inspects TLS, \
+         let it pass this address on untouched)"
+    } else {
+        ""
+    }
 }
 
 impl fmt::Display for Address {
@@ -204,6 +281,12 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
+}
+
+async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let socket = TcpStream::connect((host, port)).await?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// How long the socket, and after it the TLS handshake, may take.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cluster_proxy_http_proxy::VariableError;
 use cluster_proxy_identity::TokenError;
 use cluster_proxy_identity::tls::FlagFile;
 use cluster_proxy_runtime::error::StartError;
@@ -34,6 +35,9 @@ pub enum ConnectionError {
         /// What is wrong with the content.
         source: TokenError,
     },
+    /// A variable of the environment that names no HTTP proxy.
+    #[error(transparent)]
+    Proxy(#[from] VariableError),
     /// No kubeconfig was given, and this is not a pod.
     #[error(
         "not in a pod ({missing} is not set): a kubeconfig is needed to reach the kube-apiserver"
@@ -60,7 +64,10 @@ pub enum ConnectionError {
 
 impl From<ConnectionError> for StartError {
     fn from(error: ConnectionError) -> Self {
-        Self::failed(error)
+        match error {
+            ConnectionError::Proxy(error) => error.into(),
+            error => Self::failed(error),
+        }
     }
 }
 

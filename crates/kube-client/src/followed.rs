@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cluster_proxy_http_proxy::Proxies;
 use cluster_proxy_identity::tls::FlagFile;
 
 use crate::connection::Connection;
@@ -14,6 +15,7 @@ use crate::refreshed::Refreshed;
 #[derive(Debug, Clone)]
 pub struct FollowedKubeconfig {
     file: FlagFile,
+    proxies: Proxies,
     current: Arc<Refreshed<Version>>,
 }
 
@@ -40,10 +42,19 @@ impl FollowedKubeconfig {
     /// # Errors
     /// As [`Connection::from_kubeconfig`].
     pub fn load(file: FlagFile) -> Result<Self, ConnectionError> {
+        Self::load_through(file, Proxies::from_environment()?)
+    }
+
+    /// The same with `proxies` instead of the environment's.
+    ///
+    /// # Errors
+    /// As [`Connection::from_kubeconfig`].
+    pub fn load_through(file: FlagFile, proxies: Proxies) -> Result<Self, ConnectionError> {
         let text = read(&file)?;
-        let connection = Connection::from_kubeconfig(file.clone(), None)?;
+        let connection = Connection::from_kubeconfig_through(file.clone(), None, &proxies)?;
         Ok(Self {
             file,
+            proxies,
             current: Arc::new(Refreshed::new(Version { text, connection })),
         })
     }
@@ -57,7 +68,8 @@ impl FollowedKubeconfig {
             if text == old.text {
                 return Ok::<_, ConnectionError>(None);
             }
-            let connection = Connection::from_kubeconfig(self.file.clone(), None)?;
+            let file = self.file.clone();
+            let connection = Connection::from_kubeconfig_through(file, None, &self.proxies)?;
             Ok(Some(Version { text, connection }))
         });
         version.connection.clone()

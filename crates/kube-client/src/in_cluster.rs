@@ -46,6 +46,7 @@ fn load_from(host: &str, port: &str, directory: &Path) -> Result<Source, Connect
     })?;
     Ok(Source {
         server,
+        proxy: None,
         trust: Trust::Roots(PemSource::File(file("ca.crt"))),
         identity: None,
         token: TokenSource::file(file("token"))?,

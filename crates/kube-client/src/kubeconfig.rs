@@ -8,6 +8,7 @@ use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cluster_proxy_http_proxy::ProxyUrl;
 use cluster_proxy_identity::Token;
 use cluster_proxy_identity::tls::FlagFile;
 use serde::Deserialize;
@@ -81,15 +82,9 @@ impl Reader {
                     ))
                 })?,
         };
-        if cluster
-            .proxy_url
-            .as_deref()
-            .is_some_and(|url| !url.is_empty())
-        {
-            return Err(self.unusable("proxy-url is not supported"));
-        }
         Ok(Source {
             server: self.server(cluster)?,
+            proxy: self.proxy(cluster)?,
             trust: self.trust(cluster)?,
             identity: self.identity(user)?,
             token: self.token(user)?,
@@ -109,6 +104,16 @@ impl Reader {
             .filter(|name| !name.is_empty());
         Server::parse(url, server_name)
             .map_err(|cause| self.unusable(format!("server {url:?}: {cause}")))
+    }
+
+    /// `proxy-url`. It may hold a password, and what is wrong with it is told without its text.
+    fn proxy(&self, cluster: &Cluster) -> Result<Option<ProxyUrl>, ConnectionError> {
+        match cluster.proxy_url.as_deref() {
+            None | Some("") => Ok(None),
+            Some(url) => ProxyUrl::parse(url)
+                .map(Some)
+                .map_err(|error| self.unusable(format!("proxy-url: {error}"))),
+        }
     }
 
     fn trust(&self, cluster: &Cluster) -> Result<Trust, ConnectionError> {

@@ -90,6 +90,11 @@ impl TlsMaterial {
 }
 
 impl TlsGeneration {
+    /// PEM of the CAs that are trusted; empty if they are not given as PEM.
+    pub(crate) fn ca(&self) -> &[u8] {
+        &self.bytes.ca
+    }
+
     pub(crate) fn config(&self, with_identity: bool) -> &ClientConfig {
         if with_identity {
             &self.identified

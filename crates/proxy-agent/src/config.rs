@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cluster_proxy_http_proxy::Proxy;
 use cluster_proxy_identity::tls::ClientTls;
 use cluster_proxy_identity::{AnnouncedIdentifiers, SERVICE_PROXY_PORT, TunnelHost};
 use cluster_proxy_tunnel::{Http2Settings, Target};
@@ -12,6 +13,9 @@ pub struct Config {
     /// Where the proxy-server's agent port is. Behind a load balancer, one address may lead to
     /// several servers.
     pub server: Target,
+    /// The HTTP proxy that leads there, if it is not reached directly. The names of targets are
+    /// the own cluster's and are always dialled directly.
+    pub http_proxy: Option<Proxy>,
     /// Trust in the server and the agent's own certificate; the protocol offered is set here.
     pub tls: ClientTls,
     /// Distinct for each agent process.
@@ -30,7 +34,8 @@ pub struct Config {
     pub sync_forever: bool,
     /// Limit for dialling a target, all its addresses included.
     pub dial_timeout: Duration,
-    /// Limit for reaching the server: TCP with all addresses, TLS, lane, each.
+    /// Limit for reaching the server: TCP with all addresses, the HTTP proxy's answer, TLS, lane,
+    /// each.
     pub connect_timeout: Duration,
     /// HTTP/2 settings of the lanes.
     pub http2: Http2Settings,
@@ -46,6 +51,7 @@ impl Config {
     pub fn new(server: Target, tls: ClientTls, agent_id: String) -> Self {
         Self {
             server,
+            http_proxy: None,
             tls,
             agent_id,
             identifiers: AnnouncedIdentifiers::default(),

@@ -1,17 +1,20 @@
-//! Reaching a proxy-server: DNS, TCP, TLS and the lane's introduction, each with a deadline and
-//! with words for who has to mend it.
+//! Reaching a proxy-server: DNS, TCP, an HTTP proxy where one leads there, TLS and the lane's
+//! introduction, each with a deadline and with words for who has to mend it.
 
 use std::io;
+use std::time::Duration;
 
+use cluster_proxy_http_proxy::{Outbound, ProxyError, Via};
 use cluster_proxy_identity::tls::ClientTls;
 use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, ServerHello};
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use cluster_proxy_tunnel::{DialError, TunnelError, socket};
+use tokio::net::TcpStream;
 
 use crate::config::Config;
 
-/// A lane over TCP and TLS.
-pub(crate) type Lane = AgentLane<tls::ClientStream>;
+/// A lane over TLS, with or without an HTTP proxy in between.
+pub(crate) type Lane = AgentLane<tls::ClientStream<Outbound>>;
 
 /// Everything needed to reach a server.
 #[derive(Debug)]
@@ -47,22 +50,58 @@ impl Connector {
         &self,
         is_wanted: impl FnOnce(&ServerHello) -> bool,
     ) -> Result<Lane, ConnectError> {
-        let server = &self.config.server;
         let limit = self.config.connect_timeout;
-        let socket = socket::dial(&server.host(), server.port(), limit)
-            .await
-            .map_err(|cause| ConnectError::Dial { cause })?;
+        let outbound = Box::pin(self.dial()).await?;
         let name = self.server_name.clone();
-        let connected = tls::connect(socket, name, self.tls.config(), limit)
+        let connected = tls::connect_over(outbound, name, self.tls.config(), limit)
             .await
-            .map_err(|cause| ConnectError::Tls { cause })?;
+            .map_err(|cause| ConnectError::Tls {
+                via: self.via(),
+                cause,
+            })?;
         if connected.alpn.as_deref() != Some(LANE_ALPN) {
-            return Err(ConnectError::NoLane);
+            return Err(ConnectError::NoLane { via: self.via() });
         }
         AgentLane::open_over(connected.stream, &self.hello, &self.config.http2, is_wanted)
             .await
             .map_err(|cause| ConnectError::Lane { cause })
     }
+
+    /// A connection on which TLS with the server can begin.
+    async fn dial(&self) -> Result<Outbound, ConnectError> {
+        let limit = self.config.connect_timeout;
+        let server = &self.config.server;
+        let Some(proxy) = &self.config.http_proxy else {
+            let socket = tuned(&server.host(), server.port(), limit).await;
+            return socket
+                .map(Outbound::Left)
+                .map_err(|cause| ConnectError::Dial { cause });
+        };
+        let address = proxy.url().address();
+        let socket = tuned(&address.host, address.port, limit)
+            .await
+            .map_err(|cause| ConnectError::DialProxy {
+                proxy: proxy.url().to_string(),
+                cause,
+            })?;
+        proxy
+            .open(socket, (&server.host(), server.port()), &[], limit)
+            .await
+            .map_err(|cause| ConnectError::Proxy { cause })
+    }
+
+    /// Which HTTP proxy is on the way.
+    fn via(&self) -> Via {
+        Via::of(self.config.http_proxy.as_ref())
+    }
+}
+
+async fn tuned(host: &str, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
+    let socket = socket::dial(host, port, limit).await?;
+    socket::tune_tunnel(&socket).map_err(|error| DialError::Unreachable {
+        details: error.to_string(),
+    })?;
+    Ok(socket)
 }
 
 /// Why a server was not reached.
@@ -80,15 +119,34 @@ pub enum ConnectError {
         /// Which addresses, and what was wrong with each.
         cause: DialError,
     },
+    /// No TCP connection to the HTTP proxy.
+    #[error("cannot connect to the HTTP proxy {proxy}: {}", cause.details())]
+    DialProxy {
+        /// Its URL, without credentials.
+        proxy: String,
+        /// Which addresses, and what was wrong with each.
+        cause: DialError,
+    },
+    /// The HTTP proxy leads nowhere.
+    #[error("{cause}")]
+    Proxy {
+        /// What it says.
+        cause: ProxyError,
+    },
     /// No TLS.
-    #[error("TLS failed: {cause}")]
+    #[error("TLS with the proxy-server{via} failed: {cause}")]
     Tls {
+        /// Which HTTP proxy is on the way.
+        via: Via,
         /// What rustls or the socket says.
         cause: io::Error,
     },
     /// TLS, and then no common protocol.
-    #[error("the server does not speak lanes")]
-    NoLane,
+    #[error("what answers{via} does not speak lanes")]
+    NoLane {
+        /// Which HTTP proxy is on the way.
+        via: Via,
+    },
     /// TLS, and then no introduction.
     #[error("no lane: {}", cause.in_full())]
     Lane {
@@ -116,8 +174,28 @@ impl ConnectError {
                 cause: DialError::Overloaded { .. },
             } => "this agent is out of file descriptors or memory",
             Self::Dial { .. } => "look for a firewall or a missing route to the hub",
-            Self::Tls { cause } => tls::explain(cause),
-            Self::NoLane => "something else than the proxy-server's agent port answers there",
+            Self::DialProxy {
+                cause: DialError::Unresolvable { .. },
+                ..
+            } => "check the host in HTTPS_PROXY (proxyConfig.httpsProxy) and the DNS here",
+            Self::DialProxy { .. } => {
+                "check the address in HTTPS_PROXY (proxyConfig.httpsProxy), and whether this \
+                 cluster may reach it"
+            }
+            Self::Proxy { cause } => cause.advice(),
+            Self::Tls { via, cause } if via.inspects(cause) => {
+                "a certificate of an unknown CA came in place of the proxy-server's: does the HTTP \
+                 proxy inspect TLS? Let it pass the hub's address on untouched; inspected lanes \
+                 cannot work, since the agent proves itself in TLS"
+            }
+            Self::Tls { cause, .. } => tls::explain(cause),
+            Self::NoLane { via } if via.is_proxy() => {
+                "does the HTTP proxy inspect TLS? Let it pass the hub's address on untouched; or \
+                 something else than the proxy-server's agent port answers there"
+            }
+            Self::NoLane { .. } => {
+                "something else than the proxy-server's agent port answers there"
+            }
             Self::Lane {
                 cause: TunnelError::Refused { .. },
             } => "the hub has to accept this cluster, or this agent needs its own certificate",
@@ -129,3 +207,6 @@ impl ConnectError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

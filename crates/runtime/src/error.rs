@@ -49,16 +49,44 @@ impl StartError {
     }
 }
 
-/// An error with its sources in one line, for kinds of error that do not repeat them in their own
-/// text.
+/// An error with its sources in one line. A source that the text before it ends with already is
+/// not said again: some kinds of error (kube's) repeat theirs.
 #[must_use]
 pub fn with_sources(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
+        let said = source.to_string();
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
         next = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Chain {
+        #[error("outer")]
+        Silent(#[source] Box<Self>),
+        #[error("repeats: {0}")]
+        Repeating(#[source] Box<Self>),
+        #[error("inner")]
+        Inner,
+    }
+
+    #[test]
+    fn every_source_is_said_once() {
+        let inner = || Box::new(Chain::Inner);
+        assert_eq!(with_sources(&Chain::Silent(inner())), "outer: inner");
+        let repeating = Chain::Repeating(inner());
+        assert_eq!(with_sources(&repeating), "repeats: inner");
+        let all = Chain::Silent(Box::new(repeating));
+        assert_eq!(with_sources(&all), "outer: repeats: inner");
+    }
 }

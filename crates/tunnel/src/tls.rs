@@ -8,6 +8,7 @@ use cluster_proxy_identity::PeerIdentity;
 use cluster_proxy_runtime::read_ahead::ReadAhead;
 pub use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
@@ -17,8 +18,8 @@ use crate::socket::tune_tunnel;
 /// The encrypted connection at the server's end.
 pub type ServerStream = server::TlsStream<ReadAhead<TcpStream>>;
 
-/// The encrypted connection at the client's end.
-pub type ClientStream = client::TlsStream<ReadAhead<TcpStream>>;
+/// The encrypted connection at the client's end, over a socket or what stands for one.
+pub type ClientStream<Io = TcpStream> = client::TlsStream<ReadAhead<Io>>;
 
 /// A connection whose client shook hands.
 #[derive(Debug)]
@@ -59,9 +60,9 @@ pub async fn accept(
 
 /// A connection whose server shook hands.
 #[derive(Debug)]
-pub struct Connected {
+pub struct Connected<Io = TcpStream> {
     /// The encrypted connection.
-    pub stream: ClientStream,
+    pub stream: ClientStream<Io>,
     /// The protocol both ends agreed on (RFC 7301), if any.
     pub alpn: Option<Vec<u8>>,
 }
@@ -79,7 +80,25 @@ pub async fn connect(
     limit: Duration,
 ) -> io::Result<Connected> {
     tune_tunnel(&socket)?;
-    let handshake = TlsConnector::from(config).connect(name, ReadAhead::new(socket));
+    connect_over(socket, name, config, limit).await
+}
+
+/// The same over what leads to the server by way of an HTTP proxy; its socket has to be tuned by
+/// who dialled it.
+///
+/// # Errors
+///
+/// When the handshake fails or takes longer than `limit`.
+pub async fn connect_over<Io>(
+    io: Io,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+    limit: Duration,
+) -> io::Result<Connected<Io>>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let handshake = TlsConnector::from(config).connect(name, ReadAhead::new(io));
     let mut stream = timeout(limit, handshake)
         .await
         .map_err(|_| too_slow(limit))??;

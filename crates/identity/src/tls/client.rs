@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 
 use super::files::{FlagFile, Pem, TlsError};
 use super::provider;
 use super::reloading::{Reloading, Sources};
+use super::system;
+use super::unverified::Anybody;
 
 /// Where a client's CA, certificate and key lie.
 #[derive(Debug, Clone)]
@@ -38,7 +40,7 @@ impl Sources for ClientTlsFiles {
             .cert
             .as_ref()
             .map(|(cert, key)| (cert.pem(&bytes[1]), key.pem(&bytes[2])));
-        build(&self.ca.pem(&bytes[0]), pair.as_ref())
+        build(self.ca.pem(&bytes[0]).roots()?, pair.as_ref())
     }
 }
 
@@ -75,12 +77,49 @@ impl ClientTls {
                 Pem::new("client key", key),
             )
         });
-        let config = build(&Pem::new("CA", ca), pair.as_ref())?;
-        let shared = Arc::new(Reloading::fixed(config));
-        Ok(Self {
-            shared,
+        let config = build(Pem::new("CA", ca).roots()?, pair.as_ref())?;
+        Ok(Self::fixed(config, alpn))
+    }
+
+    /// Trust in the CAs of this machine, of `files` as they are now and of `more` (PEM, empty for
+    /// none); no client certificate, and no reload.
+    ///
+    /// # Errors
+    /// [`TlsError`] for a file that cannot be used, and when there is no CA at all.
+    pub fn from_system(
+        files: &[FlagFile],
+        more: &[u8],
+        alpn: Vec<Vec<u8>>,
+    ) -> Result<Self, TlsError> {
+        let mut roots = system::roots();
+        for file in files {
+            roots.extend(file.pem(&file.read()?).roots()?.roots);
+        }
+        if !more.is_empty() {
+            roots.extend(Pem::new("CA", more).roots()?.roots);
+        }
+        if roots.is_empty() {
+            return Err(Pem::new("CAs of this machine", &[]).unusable("there are none"));
+        }
+        Ok(Self::fixed(build(roots, None)?, alpn))
+    }
+
+    fn fixed(config: ClientConfig, alpn: Vec<Vec<u8>>) -> Self {
+        Self {
+            shared: Arc::new(Reloading::fixed(config)),
             alpn: alpn.into(),
-        })
+        }
+    }
+
+    /// A client that shakes hands with anybody and shows no certificate: to learn whether a
+    /// kube-apiserver whose CA is not known here speaks at all, as a kubelet's HTTPS probes do.
+    /// Nothing secret may be sent over it, and nothing that comes over it may be believed.
+    #[must_use]
+    pub fn without_verification(alpn: Vec<Vec<u8>>) -> Self {
+        Self {
+            shared: Arc::new(Reloading::fixed(unverified())),
+            alpn: alpn.into(),
+        }
     }
 
     /// The newest configuration: ask for it at every handshake.
@@ -127,15 +166,32 @@ impl fmt::Debug for ClientTls {
     clippy::disallowed_methods,
     reason = "the one place that builds client configurations"
 )]
-fn build(ca: &Pem<'_>, cert: Option<&(Pem<'_>, Pem<'_>)>) -> Result<ClientConfig, TlsError> {
+fn build(
+    roots: RootCertStore,
+    cert: Option<&(Pem<'_>, Pem<'_>)>,
+) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .expect("the provider has suites for both versions")
-        .with_root_certificates(ca.roots()?);
+        .with_root_certificates(roots);
     match cert {
         None => Ok(builder.with_no_client_auth()),
         Some((cert, key)) => builder
             .with_client_auth_cert(cert.certificates()?, key.key()?)
             .map_err(|error| key.unusable(super::describe_pair(&error))),
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that builds client configurations"
+)]
+fn unverified() -> ClientConfig {
+    let provider = provider();
+    ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the provider has suites for both versions")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth()
 }

@@ -187,7 +187,7 @@ async fn get(client: &kube::Client, path: &str) -> Result<(StatusCode, Bytes), k
 }
 
 /// An error with everything behind it.
-fn whole(error: &dyn std::error::Error) -> String {
+fn whole(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

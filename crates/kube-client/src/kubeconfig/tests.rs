@@ -248,9 +248,9 @@ fn bad_kubeconfig_is_one_line_with_flag_file_and_cause() {
         (with_server("unix://relative"), "must begin with /"),
         (
             with_cluster(
-                "{server: 'https://hub', proxy-url: 'http://p', certificate-authority: ca.crt}",
+                "{server: 'https://hub', proxy-url: 'socks5://s3cret@p', certificate-authority: ca.crt}",
             ),
-            "proxy-url is not supported",
+            "proxy-url: SOCKS proxies are not supported: name an http:// or https:// proxy",
         ),
         (
             with_cluster("{server: 'https://hub', certificate-authority: empty}"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cluster_proxy_identity::ca::{CertificateAuthority, Issued, Leaf};
 use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
-use cluster_proxy_proxy_agent::ProxyAgent;
+use cluster_proxy_proxy_agent::{Config as AgentConfig, ProxyAgent};
 use cluster_proxy_proxy_server::{AgentIdentity, Config, Port, ProxyServer, WatchedAgentTable};
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
@@ -24,9 +24,12 @@ use tokio::time::Instant;
 /// Nothing here takes this long unless it is broken.
 pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
+/// A name of the servers that nobody resolves but an HTTP proxy.
+pub(crate) const HUB: &str = "hub.test";
+
 /// A CA and what belongs to it.
 pub(crate) struct World {
-    ca: CertificateAuthority,
+    pub(crate) ca: CertificateAuthority,
 }
 
 /// A running proxy-server.
@@ -131,20 +134,25 @@ impl World {
         identifiers: &str,
         service_proxy: SocketAddr,
     ) -> Agent {
-        let mut config = cluster_proxy_proxy_agent::Config::new(
-            address.to_string().parse().unwrap(),
-            self.client_tls(leaf),
-            format!("agent-{identifiers}"),
-        );
+        let address = address.to_string().parse().unwrap();
+        run_agent(self.agent_config(address, leaf, identifiers, service_proxy))
+    }
+
+    pub(crate) fn agent_config(
+        &self,
+        server: Target,
+        leaf: &Leaf,
+        identifiers: &str,
+        service_proxy: SocketAddr,
+    ) -> AgentConfig {
+        let tls = self.client_tls(leaf);
+        let mut config = AgentConfig::new(server, tls, format!("agent-{identifiers}"));
         config.identifiers = identifiers.parse().unwrap();
         config.service_proxy = service_proxy.to_string().parse().unwrap();
         config.sync_interval = Duration::from_millis(50);
         config.sync_interval_cap = Duration::from_millis(200);
         config.dial_timeout = Duration::from_millis(500);
-        let (readiness, drain) = (Readiness::new(), Drain::new());
-        let agent = ProxyAgent::new(config, &mut Registry::default(), &readiness).unwrap();
-        drain.spawn(agent.run(drain.clone()));
-        Agent { drain, readiness }
+        config
     }
 
     pub(crate) fn dialer(&self, server: &Server) -> ProxyServerDialer {
@@ -210,6 +218,14 @@ impl Server {
     }
 }
 
+/// An agent that runs; does not wait for it to connect.
+pub(crate) fn run_agent(config: AgentConfig) -> Agent {
+    let (readiness, drain) = (Readiness::new(), Drain::new());
+    let agent = ProxyAgent::new(config, &mut Registry::default(), &readiness).unwrap();
+    drain.spawn(agent.run(drain.clone()));
+    Agent { drain, readiness }
+}
+
 /// The service-proxy of `cluster`, as a target.
 pub(crate) fn service_proxy(cluster: &str) -> Target {
     Target::service_proxy(&TunnelHost::of(&cluster.parse::<ClusterName>().unwrap()))
@@ -258,5 +274,5 @@ pub(crate) async fn eventually(mut met: impl FnMut() -> bool) {
 }
 
 fn sans() -> Vec<String> {
-    vec!["127.0.0.1".to_owned(), "localhost".to_owned()]
+    ["127.0.0.1", "localhost", HUB].map(str::to_owned).to_vec()
 }

@@ -7,6 +7,7 @@ mod drain;
 mod faults;
 mod floods;
 mod harness;
+mod http_proxy;
 mod identity;
 mod streams;
 mod table;
