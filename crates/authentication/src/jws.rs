@@ -9,6 +9,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurpose, GeneralPurposeConfig};
 use cluster_proxy_identity::Token;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The parts of a signed token.
 pub(crate) struct Jws<'a> {
@@ -24,6 +25,8 @@ pub(crate) struct Jws<'a> {
 pub(crate) struct Header {
     pub(crate) alg: String,
     pub(crate) kid: Option<String>,
+    /// Extensions that must be understood (RFC 7515, section 4.1.11).
+    pub(crate) crit: Option<IgnoredAny>,
 }
 
 impl<'a> Jws<'a> {
@@ -48,10 +51,14 @@ pub(crate) fn expiry(token: &Token) -> Option<SystemTime> {
     struct Claims {
         exp: f64,
     }
-    let payload = token.expose().split('.').nth(1)?;
-    let claims: Claims = serde_json::from_slice(&LENIENT.decode(payload).ok()?).ok()?;
+    let claims: Claims = serde_json::from_slice(&payload(token)?).ok()?;
     let since_epoch = Duration::try_from_secs_f64(claims.exp).ok()?;
     SystemTime::UNIX_EPOCH.checked_add(since_epoch)
+}
+
+/// What the second part of the token holds, unverified.
+pub(crate) fn payload(token: &Token) -> Option<Vec<u8>> {
+    LENIENT.decode(token.expose().split('.').nth(1)?).ok()
 }
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

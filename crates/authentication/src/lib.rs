@@ -5,15 +5,20 @@
 //!
 //! [`TokenReviewer`] asks a kube-apiserver, [`CachedReviewer`] remembers for seconds,
 //! [`HubKeys`] knows what the hub has signed, and [`HubAuthenticator`] puts them together.
+//! [`Oidc`] verifies ID tokens of one OpenID provider.
 
 mod api;
 mod cache;
+mod fresh_keys;
 mod hub;
 mod hub_keys;
 mod jws;
+mod key_set;
+mod oidc;
 mod review;
 mod shelf;
 mod verdict;
+mod verifying_key;
 
 #[cfg(test)]
 mod fake;
@@ -22,4 +27,9 @@ pub use api::ApiError;
 pub use cache::{CachedReviewer, DEFAULT_CACHE_TTL};
 pub use hub::{HubAnswer, HubAuthenticator, HubFailure};
 pub use hub_keys::{HubKeys, HubKeysError, Signature};
+pub use oidc::{
+    Denial, HttpsError, IdTokenAnswer, Oidc, OidcFailure, OidcSettings, OidcSettingsError,
+    OidcTrust, OidcTrustReceiver, ProviderError, id_token_answer,
+};
 pub use review::{REVIEW_DEADLINE, Review, ReviewError, TokenReviewer};
+pub use verifying_key::{SigningAlgorithm, UnknownAlgorithm};

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cluster_proxy_authentication::DEFAULT_CACHE_TTL;
+use cluster_proxy_authentication::{DEFAULT_CACHE_TTL, OidcSettings};
 use cluster_proxy_forward::PoolSettings;
 use cluster_proxy_forward::server::ServerSettings;
-use cluster_proxy_identity::tls::ServerTls;
+use cluster_proxy_identity::tls::{ClientTls, ServerTls};
 use cluster_proxy_kube_api::names::AUTHENTICATED_GROUP;
 use cluster_proxy_kube_client::Connection;
 
@@ -21,6 +21,8 @@ pub struct Config {
     /// The hub, with credentials that may review tokens. `None` where the user-server reviews hub
     /// tokens, which is the rule.
     pub hub: Option<Connection>,
+    /// An OpenID provider whose ID tokens are accepted.
+    pub oidc: Option<OidcConfig>,
     /// Who may be impersonated, and how.
     pub impersonation: Impersonation,
     /// How long the answer to a token review is remembered; zero reviews every request.
@@ -41,6 +43,7 @@ impl Config {
             tls,
             managed,
             hub: None,
+            oidc: None,
             impersonation: Impersonation::default(),
             review_cache_ttl: DEFAULT_CACHE_TTL,
             head_timeout: HEAD_TIMEOUT,
@@ -50,10 +53,35 @@ impl Config {
     }
 }
 
+/// An OpenID provider.
+#[derive(Debug, Clone)]
+pub struct OidcConfig {
+    /// Which of its tokens are accepted, and as whom.
+    pub settings: OidcSettings,
+    /// With which CA its certificate is verified.
+    pub ca: OidcCa,
+}
+
+/// The CA of an OpenID provider.
+#[derive(Debug, Clone)]
+pub enum OidcCa {
+    /// These CAs.
+    Roots(ClientTls),
+    /// A ConfigMap of this cluster, key `ca.crt`, watched. While it is missing or invalid, ID
+    /// tokens cannot be verified.
+    ConfigMap {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
 /// The bounds of what a stated user may become here (`impersonation.rs` has the rules).
 #[derive(Debug, Clone)]
 pub struct Impersonation {
-    /// Off: requests of hub users are refused, and every token is passed on unreviewed.
+    /// Off: requests of hub users are refused, and every token is passed on unreviewed, unless
+    /// there is an OpenID provider.
     pub enabled: bool,
     /// The cluster's role lets us impersonate uids (`authentication.k8s.io`, `uids`).
     pub uid: bool,

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
-use cluster_proxy_authentication::{CachedReviewer, Review, ReviewError, TokenReviewer};
+use cluster_proxy_authentication::{
+    CachedReviewer, Denial, IdTokenAnswer, Oidc, OidcFailure, OidcTrust, Review, ReviewError,
+    TokenReviewer,
+};
 use cluster_proxy_identity::{Token, User};
 use cluster_proxy_kube_api::status::StatusReply;
 use cluster_proxy_kube_client::Connection;
+use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::error::with_sources;
 use http::HeaderMap;
+use tokio::sync::watch;
 
-use crate::config::{Config, Impersonation};
+use crate::config::{Config, Impersonation, OidcCa, OidcConfig};
 use crate::impersonation::{Impersonated, Refusal};
 use crate::metrics::{Asked, ServiceProxyMetrics, Verdict};
+use crate::oidc_ca_config_map::OidcCaConfigMap;
 use crate::reply::Refused;
 
 /// Finds out who sent a request.
@@ -19,6 +25,7 @@ use crate::reply::Refused;
 pub(crate) struct Authenticator {
     managed: CachedReviewer,
     hub: Option<CachedReviewer>,
+    oidc: Option<Oidc>,
     bounds: Impersonation,
     metrics: ServiceProxyMetrics,
 }
@@ -33,7 +40,8 @@ pub(crate) enum Identity {
 }
 
 impl Authenticator {
-    pub(crate) fn new(config: &Config, metrics: ServiceProxyMetrics) -> Self {
+    /// What works in the background for it ends with `drain`.
+    pub(crate) fn new(config: &Config, metrics: ServiceProxyMetrics, drain: &Drain) -> Self {
         let reviewer = |connection: &Connection| {
             CachedReviewer::new(
                 TokenReviewer::new(connection.client()),
@@ -43,6 +51,10 @@ impl Authenticator {
         Self {
             managed: reviewer(&config.managed),
             hub: config.hub.as_ref().map(reviewer),
+            oidc: config
+                .oidc
+                .as_ref()
+                .map(|oidc| start_oidc(oidc, config, drain)),
             bounds: config.impersonation.clone(),
             metrics,
         }
@@ -67,21 +79,51 @@ impl Authenticator {
             Ok(None) => return Err(StatusReply::token_missing().into()),
             Err(error) => return Err(StatusReply::unauthorized(error.to_string()).into()),
         };
-        // The kube-apiserver decides about those who impersonate; and with impersonation switched
-        // off there is nothing that a review could change.
-        if impersonates || !self.bounds.enabled {
+        // The kube-apiserver decides about those who impersonate; and where nobody is impersonated
+        // there is nothing that a review could change.
+        let reviews = self.bounds.enabled || self.oidc.is_some();
+        if impersonates || !reviews {
             return Ok(Identity::Token);
         }
         let managed = self.review(Asked::Managed, &self.managed, &token).await?;
         if managed.is_some() {
             return Ok(Identity::Token);
         }
-        if let Some(hub) = &self.hub
+        if let Some(hub) = self.hub.as_ref().filter(|_| self.bounds.enabled)
             && let Some(user) = self.review(Asked::Hub, hub, &token).await?
         {
             return self.impersonate(&user);
         }
-        Err(StatusReply::token_not_accepted().into())
+        match &self.oidc {
+            Some(oidc) => self.of_id_token(oidc, &token).await,
+            None => Err(StatusReply::token_not_accepted().into()),
+        }
+    }
+
+    /// The identity that the OIDC issuer states. Why a token is not accepted is told to nobody
+    /// but the log: whose token it is, is not known then.
+    async fn of_id_token(&self, oidc: &Oidc, token: &Token) -> Result<Identity, Refused> {
+        let answer = oidc.authenticate(token).await;
+        self.metrics.id_token(&answer);
+        match answer {
+            IdTokenAnswer::User(user) => Impersonated::of_id_token(&user, &self.bounds)
+                .map(Identity::Impersonated)
+                .map_err(|refusal| {
+                    tracing::info!(user = user.name, %refusal, "an ID token is refused");
+                    refused(&refusal).into()
+                }),
+            IdTokenAnswer::NotOurs => Err(StatusReply::token_not_accepted().into()),
+            IdTokenAnswer::Denied(Denial::ReservedName { name }) => {
+                let refusal = Refusal::ReservedByOidc { name };
+                tracing::info!(%refusal, "an ID token is refused");
+                Err(refused(&refusal).into())
+            }
+            IdTokenAnswer::Denied(denial) => {
+                tracing::info!(reason = denial.reason(), %denial, "an ID token is not accepted");
+                Err(StatusReply::token_not_accepted().into())
+            }
+            IdTokenAnswer::Failed(failure) => Err(id_token_failed(oidc, &failure).into()),
+        }
     }
 
     fn impersonate(&self, user: &User) -> Result<Identity, Refused> {
@@ -115,9 +157,37 @@ pub(crate) fn refused(refusal: &Refusal) -> StatusReply {
         Refusal::Unspeakable { .. } => StatusReply::bad_request(refusal.to_string()),
         Refusal::SwitchedOff
         | Refusal::ReservedUser { .. }
+        | Refusal::ReservedByOidc { .. }
         | Refusal::ReservedGroup { .. }
         | Refusal::Extra { .. } => StatusReply::forbidden(refusal.to_string()),
     }
+}
+
+fn start_oidc(oidc: &OidcConfig, config: &Config, drain: &Drain) -> Oidc {
+    let mut trust = match &oidc.ca {
+        OidcCa::Roots(tls) => watch::channel(OidcTrust::Roots(tls.clone())).1,
+        OidcCa::ConfigMap { namespace, name } => {
+            let (map, trust) = OidcCaConfigMap::new(namespace.clone(), name.clone());
+            drain.spawn_until_ended(map.keep_fresh(config.managed.clone()));
+            trust
+        }
+    };
+    let authenticator = Oidc::new(oidc.settings.clone(), config.review_cache_ttl, &mut trust);
+    drain.spawn_until_ended(authenticator.clone().run(trust));
+    authenticator
+}
+
+fn id_token_failed(oidc: &Oidc, failure: &OidcFailure) -> StatusReply {
+    tracing::warn!(
+        issuer = oidc.issuer(),
+        reason = failure.reason(),
+        cause = %with_sources(failure),
+        "an ID token could not be verified"
+    );
+    StatusReply::service_unavailable(
+        "the service-proxy could not verify the ID token: it lacks the OIDC issuer's keys",
+        Some(RETRY_AFTER_SECONDS),
+    )
 }
 
 fn failed(asked: Asked, error: &ReviewError) -> StatusReply {

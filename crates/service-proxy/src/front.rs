@@ -52,7 +52,7 @@ impl ServiceProxy {
         )?;
         let handler = Arc::new(Handler {
             tls: config.tls.clone(),
-            authenticator: Authenticator::new(config, metrics.clone()),
+            authenticator: Authenticator::new(config, metrics.clone(), &drain),
             apiserver,
             metrics,
             drain,

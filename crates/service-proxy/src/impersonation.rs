@@ -20,7 +20,7 @@ use cluster_proxy_kube_api::headers::{
     is_impersonate_header,
 };
 use cluster_proxy_kube_api::names::{
-    HUB_USER_PREFIX, SERVICE_ACCOUNT_USER_PREFIX, SERVICE_ACCOUNTS_GROUP,
+    AUTHENTICATED_GROUP, HUB_USER_PREFIX, SERVICE_ACCOUNT_USER_PREFIX, SERVICE_ACCOUNTS_GROUP,
 };
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -41,6 +41,8 @@ pub(crate) struct Impersonated {
 pub(crate) enum Refusal {
     #[error("impersonation of hub users is switched off on this cluster")]
     SwitchedOff,
+    #[error("the name {name:?} is reserved on managed clusters: no ID token may state it")]
+    ReservedByOidc { name: String },
     #[error("the hub user {name:?} has a name that is reserved on managed clusters")]
     ReservedUser { name: String },
     #[error("the hub user's group {name:?} is reserved on managed clusters")]
@@ -50,7 +52,7 @@ pub(crate) enum Refusal {
          on this cluster"
     )]
     Extra { key: String },
-    #[error("the hub user's {what} cannot be carried in a header")]
+    #[error("the user's {what} cannot be carried in a header")]
     Unspeakable { what: &'static str },
 }
 
@@ -79,6 +81,38 @@ impl Impersonated {
             uid: hub_user.uid.clone().filter(|_| bounds.uid),
             groups,
             extra,
+        })
+    }
+
+    /// The user of this cluster that an ID token's is, who is authenticated here like any other.
+    ///
+    /// The issuer's word has bounds that no flag widens: the names of this cluster's machinery and
+    /// of its service accounts, and those of the hub's.
+    pub(crate) fn of_id_token(user: &User, bounds: &Impersonation) -> Result<Self, Refusal> {
+        let names = || std::iter::once(&user.name).chain(&user.groups);
+        if let Some(name) = names().find(|name| is_never_an_id_tokens(name)) {
+            return Err(Refusal::ReservedByOidc { name: name.clone() });
+        }
+        let mut groups: Vec<_> = user
+            .groups
+            .iter()
+            .filter(|group| !group.is_empty())
+            .collect();
+        let authenticated = AUTHENTICATED_GROUP.to_owned();
+        if !groups.contains(&&authenticated) {
+            groups.push(&authenticated);
+        }
+        let permitted = |(key, _): &(&String, _)| bounds.extra_keys.contains(*key);
+        Ok(Self {
+            user: user.name.clone(),
+            uid: None,
+            groups: groups.into_iter().cloned().collect(),
+            extra: user
+                .extra
+                .iter()
+                .filter(permitted)
+                .map(|(key, values)| (key.clone(), values.clone()))
+                .collect(),
         })
     }
 
@@ -164,6 +198,20 @@ fn map_group(name: &str, bounds: &Impersonation) -> Result<Option<String>, Refus
     Ok((passes && !name.is_empty()).then(|| name.to_owned()))
 }
 
+/// Whether an ID token's user or group would be somebody of a cluster itself.
+fn is_never_an_id_tokens(name: &str) -> bool {
+    let beginnings = [
+        HUB_USER_PREFIX,
+        SERVICE_ACCOUNT_USER_PREFIX,
+        SERVICE_ACCOUNTS_GROUP,
+    ];
+    name == ANONYMOUS_USER
+        || beginnings
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
+        || POWERFUL_GROUPS.iter().any(|power| power.covers(name))
+}
+
 /// Groups that stand for power over a cluster.
 enum Power {
     Exactly(&'static str),
@@ -204,6 +252,9 @@ fn encode_key(key: &str) -> String {
 }
 
 const SYSTEM_PREFIX: &str = "system:";
+
+/// Whom a kube-apiserver makes of a request without credentials.
+const ANONYMOUS_USER: &str = "system:anonymous";
 
 const POWERFUL_GROUPS: [Power; 4] = [
     Power::Exactly("system:masters"),

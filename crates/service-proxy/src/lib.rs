@@ -8,6 +8,7 @@
 //! the user-server, by mTLS        impersonated: the hub user, as far as its word is bounded
 //! a token of this cluster         as it came, on connections without our own credentials
 //! a token of the hub              impersonated (where the hub is configured here)
+//! an ID token                     impersonated (where an OIDC issuer is configured here)
 //! a client that impersonates      token and headers as they came; the kube-apiserver decides
 //! anybody else                    401, or 503 when nobody could tell
 //! ```
@@ -21,12 +22,13 @@ mod decision;
 mod front;
 mod impersonation;
 mod metrics;
+mod oidc_ca_config_map;
 mod reply;
 mod target;
 
 #[cfg(test)]
 mod testing;
 
-pub use config::{Config, Impersonation};
+pub use config::{Config, Impersonation, OidcCa, OidcConfig};
 pub use front::ServiceProxy;
 pub use metrics::ServiceProxyMetrics;

@@ -1,6 +1,6 @@
 //! What a service-proxy counts.
 
-use cluster_proxy_authentication::Review;
+use cluster_proxy_authentication::{IdTokenAnswer, Review};
 use cluster_proxy_forward::server::ServerMetrics;
 use cluster_proxy_forward::{CodeClass, PoolMetrics};
 use http::StatusCode;
@@ -21,6 +21,7 @@ pub struct ServiceProxyMetrics {
     pub active: Gauge,
     requests: Family<RequestLabels, Counter>,
     reviews: Family<ReviewLabels, Counter>,
+    id_tokens: Family<IdTokenLabels, Counter>,
 }
 
 impl ServiceProxyMetrics {
@@ -40,6 +41,11 @@ impl ServiceProxyMetrics {
             "Bearer tokens looked up",
             self.reviews.clone(),
         );
+        registry.register(
+            "id_tokens",
+            "Bearer tokens looked at as ID tokens of the OIDC issuer, and what became of them",
+            self.id_tokens.clone(),
+        );
     }
 
     pub(crate) fn answered(&self, status: StatusCode, identity: As) {
@@ -54,6 +60,19 @@ impl ServiceProxyMetrics {
         self.reviews
             .get_or_create_owned(&ReviewLabels { cluster, verdict })
             .inc();
+    }
+}
+
+impl ServiceProxyMetrics {
+    pub(crate) fn id_token(&self, answer: &IdTokenAnswer) {
+        let (verdict, reason) = match answer {
+            IdTokenAnswer::User(_) => (Verdict::Authenticated, "accepted"),
+            IdTokenAnswer::NotOurs => (Verdict::Denied, "another-issuer"),
+            IdTokenAnswer::Denied(denial) => (Verdict::Denied, denial.reason()),
+            IdTokenAnswer::Failed(failure) => (Verdict::Failed, failure.reason()),
+        };
+        let labels = IdTokenLabels { verdict, reason };
+        self.id_tokens.get_or_create_owned(&labels).inc();
     }
 }
 
@@ -103,4 +122,11 @@ struct RequestLabels {
 struct ReviewLabels {
     cluster: Asked,
     verdict: Verdict,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IdTokenLabels {
+    verdict: Verdict,
+    /// One of a fixed list.
+    reason: &'static str,
 }

@@ -13,7 +13,9 @@ pub(crate) fn reply_to(error: &SendError<ConnectError>) -> StatusReply {
     let unreachable = "the managed cluster's kube-apiserver cannot be reached by its service-proxy";
     match error {
         SendError::Dial { source } => match &**source {
-            ConnectError::Unreachable { .. } => StatusReply::service_unavailable(unreachable, None),
+            ConnectError::Unreachable { .. }
+            | ConnectError::ProxyUnreachable { .. }
+            | ConnectError::Proxy { .. } => StatusReply::service_unavailable(unreachable, None),
             ConnectError::TimedOut { .. } => StatusReply::gateway_timeout(unreachable),
             ConnectError::Handshake { .. } => StatusReply::bad_gateway(
                 "the TLS handshake between the service-proxy and the managed cluster's \

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use cluster_proxy_forward::server::{Client, Front, ServerMetrics, ServerSettings, serve};
 use cluster_proxy_forward::{Body, Protocol};
 use cluster_proxy_identity::ca::{CertificateAuthority, Leaf};
-use cluster_proxy_identity::tls::{ClientAuth, ServerTls};
+use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{PeerIdentity, Token};
 use cluster_proxy_kube_client::{Address, Connection, ConnectionParts, TokenSource};
 use cluster_proxy_runtime::drain::Drain;
@@ -80,6 +80,7 @@ struct FakeApi {
     reviewed: Mutex<Vec<String>>,
     recorded: Mutex<Vec<Recorded>>,
     refuses: Mutex<Option<String>>,
+    pages: Mutex<HashMap<String, Value>>,
     drain: Drain,
 }
 
@@ -87,7 +88,7 @@ impl FakeCluster {
     /// Starts one on a free port of loopback.
     pub(crate) async fn start() -> Self {
         let ca = CertificateAuthority::generate().expect("a CA");
-        let leaf = Leaf::server(vec![SERVER_NAME.to_owned()]);
+        let leaf = Leaf::server(vec![SERVER_NAME.to_owned(), "localhost".to_owned()]);
         let issued = ca.issue(&leaf).expect("a leaf");
         let tls = ServerTls::from_pem(
             issued.cert_pem.as_bytes(),
@@ -105,6 +106,7 @@ impl FakeCluster {
             reviewed: Mutex::default(),
             recorded: Mutex::default(),
             refuses: Mutex::default(),
+            pages: Mutex::default(),
             drain: drain.clone(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -154,6 +156,21 @@ impl FakeCluster {
     /// From now on `token` is this user's; `user` is the `status.user` of its review.
     pub(crate) fn know(&self, token: &str, user: Value) {
         lock(&self.api.users).insert(token.to_owned(), user);
+    }
+
+    /// From now on this path is answered with this: the cluster is an OpenID provider too.
+    pub(crate) fn publish(&self, path: &str, page: Value) {
+        lock(&self.api.pages).insert(path.to_owned(), page);
+    }
+
+    /// Its URL, under a name that resolves.
+    pub(crate) fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    /// A client that trusts its certificate.
+    pub(crate) fn client_tls(&self) -> ClientTls {
+        ClientTls::from_pem(self.ca.cert_pem().as_bytes(), None, Vec::new()).expect("a CA")
     }
 
     /// From now on token reviews are answered so.
@@ -220,6 +237,10 @@ impl Front for FakeApi {
     }
 
     async fn answer(&self, request: Request<Body>, client: &Arc<Client<String>>) -> Response<Body> {
+        let page = lock(&self.pages).get(request.uri().path()).cloned();
+        if let Some(page) = page {
+            return answer_json(StatusCode::OK, &page);
+        }
         match request.uri().path() {
             "/apis/authentication.k8s.io/v1/tokenreviews" => self.review(request).await,
             _ => self.record(request, client).await,

@@ -1,9 +1,11 @@
 use http::StatusCode;
 use jsonwebtoken::Algorithm;
 use serde_json::json;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::fake::{FakeApi, Reply, Signer, jwks, token};
+use crate::fresh_keys::{FAILURE_PAUSE, FRESH, LONGEST_PAUSE, REFRESH_INTERVAL};
 
 /// What a signature is, without the error.
 fn word(signature: &Signature) -> &'static str {

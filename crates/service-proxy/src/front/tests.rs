@@ -1,5 +1,7 @@
 //! A whole service-proxy between real TLS connections: who is sent as whom.
 
+mod id_tokens;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
