@@ -178,7 +178,16 @@ fn notes(helm: &Helm) -> Result<()> {
             &["proxyServer.entrypointLoadBalancer=true"],
             "service proxy-agent-entrypoint",
         ),
-        (&[], "no port has to be opened"),
+        (&[], "port has to be opened"),
+        (
+            STORY,
+            "Secret cluster-proxy-signer in open-cluster-management-addon",
+        ),
+        (&[], "networkPolicies.enabled=true"),
+        (
+            &["enableServiceProxy=true", "userServer.enabled=true"],
+            "get secret cluster-proxy-user-serving-cert",
+        ),
         (&[], "enableServiceProxy=true"),
         (&[], "kubectl get managedclusteraddons"),
     ] {
@@ -188,6 +197,15 @@ fn notes(helm: &Helm) -> Result<()> {
             "{sets:?}: nothing about {told}:\n{notes}"
         );
     }
+    let story = helm.notes(STORY)?;
+    for line in story.lines().filter(|line| !line.contains("://")) {
+        ensure!(line.len() <= MAX_LINE, "too long for a terminal: {line}");
+    }
+    let narrowed = helm.notes(&["networkPolicies.enabled=true"])?;
+    ensure!(
+        !narrowed.contains("Every pod of the hub"),
+        "a protection is missed that is there:\n{narrowed}"
+    );
     let signed = helm.notes(&["enableServiceProxy=true", "userServer.enabled=true"])?;
     ensure!(
         !signed.contains("wait for their certificate"),
@@ -195,6 +213,9 @@ fn notes(helm: &Helm) -> Result<()> {
     );
     Ok(())
 }
+
+/// A terminal's width, for lines that can be broken.
+const MAX_LINE: usize = 88;
 
 fn versions(helm: &Helm) -> Result<()> {
     let chart = std::fs::read_to_string(helm.chart().join("Chart.yaml"))?;

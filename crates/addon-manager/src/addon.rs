@@ -130,12 +130,51 @@ pub fn find_condition<'a>(status: &'a Map<String, Value>, kind: &str) -> Option<
 pub struct Condition {
     /// Its name.
     pub kind: &'static str,
-    /// `True` or `False`.
-    pub holds: bool,
+    /// Whether it holds.
+    pub state: State,
     /// One word for machines.
     pub reason: &'static str,
     /// What a person reads.
     pub message: String,
+}
+
+/// The state of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// Nobody can tell.
+    Unknown,
+}
+
+impl State {
+    /// As it stands in a status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+
+    /// As it stands in a status; what nobody knows is unknown.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        match text {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl From<bool> for State {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
 }
 
 /// Sets the condition and leaves the others.
@@ -144,7 +183,7 @@ pub fn set_condition(status: &mut Map<String, Value>, wanted: &Condition, now: T
     let Some(conditions) = conditions.as_array_mut() else {
         return;
     };
-    let state = if wanted.holds { "True" } else { "False" };
+    let state = wanted.state.as_str();
     let mut condition = json!({
         "type": wanted.kind,
         "status": state,
@@ -292,7 +331,7 @@ mod tests {
     fn condition(holds: bool) -> Condition {
         Condition {
             kind: "RegistrationApplied",
-            holds,
+            state: holds.into(),
             reason: "Why",
             message: "so".to_owned(),
         }

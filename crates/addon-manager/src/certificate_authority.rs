@@ -82,6 +82,20 @@ pub async fn ensure(
     Ok(authority)
 }
 
+/// The CA that somebody else keeps, or `None` while there is none.
+///
+/// # Errors
+/// [`AuthorityFailure`]: the hub did not let us, or what is kept there cannot be used.
+pub async fn find(
+    context: &Context,
+) -> Result<Option<Arc<CertificateAuthority>>, AuthorityFailure> {
+    let secrets = Secrets::of(context);
+    let secret = secrets.read().await?;
+    secret
+        .map(|secret| secrets.authority(context, &secret))
+        .transpose()
+}
+
 struct Secrets<'a> {
     api: Api<Secret>,
     namespace: &'a str,

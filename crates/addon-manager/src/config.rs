@@ -1,11 +1,36 @@
 //! What a manager is told by its flags.
 
-use cluster_proxy_kube_api::names::DEFAULT_AGENT_NAMESPACE;
 pub use cluster_proxy_kube_api::names::FIELD_MANAGER;
+use cluster_proxy_kube_api::names::{CONTROLLERS_LEASE, DEFAULT_AGENT_NAMESPACE, MANAGER_LEASE};
+
+/// What a manager is there for. Each duty has a Lease of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Duty {
+    /// The whole addon.
+    Addon,
+    /// The one certificate that all service-proxies of a Go installation share, beside its
+    /// manager.
+    SharedCertificate {
+        /// The namespace of its Secret.
+        namespace: String,
+    },
+}
+
+impl Duty {
+    /// The Lease by which one of several leads; a Go program of the same duty uses the same.
+    pub(crate) fn lease(&self) -> &'static str {
+        match self {
+            Self::Addon => MANAGER_LEASE,
+            Self::SharedCertificate { .. } => CONTROLLERS_LEASE,
+        }
+    }
+}
 
 /// What a manager is told by its flags, the same for every object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagerConfig {
+    /// What it is there for.
+    pub duty: Duty,
     /// The manager's own namespace: of its leader election, its events and `ocm-tls-profile`.
     pub namespace: String,
     /// Who this manager is among its replicas, best its pod's name.
@@ -38,6 +63,7 @@ impl ManagerConfig {
     #[must_use]
     pub fn new(namespace: impl Into<String>, identity: impl Into<String>) -> Self {
         Self {
+            duty: Duty::Addon,
             namespace: namespace.into(),
             identity: identity.into(),
             leader_election: false,

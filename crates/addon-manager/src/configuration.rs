@@ -30,9 +30,11 @@ use crate::context::Context;
 use crate::controller;
 use crate::entrypoint::{self, Entrypoint, EntrypointNotReady};
 use crate::failure::RequestFailure;
+use crate::leader_election;
 use crate::render::RenderError;
 use objects::Owner;
-use status::Report;
+pub(crate) use status::ENTRYPOINT_READY;
+use status::{Report, SIGNER_TYPE_UNSUPPORTED};
 use watches::Watches;
 
 /// Runs until the context's drain.
@@ -80,11 +82,19 @@ async fn reconcile(
         report.gone(USER_SERVER_SECRET_SIGNED);
     }
     report.resolvers(resolvers::count(context).await);
+    let signer = configuration.spec.authentication.signer.kind;
+    let unsupported = report.signer(signer, &context.config);
     let outcome = bring_about(object, &configuration, context, watches, &mut report).await;
     if let Err(failure) = &outcome {
         report.failed(failure);
     }
     report.write(context, object).await?;
+    if let Some(message) = unsupported
+        && !status::says(object, SIGNER_TYPE_UNSUPPORTED, &message)
+    {
+        let reason = SIGNER_TYPE_UNSUPPORTED;
+        context.events.warning(&about, reason, &message).await;
+    }
     match outcome {
         Ok(again) => Ok(Action::requeue(again)),
         Err(failure) => {
@@ -110,6 +120,9 @@ async fn bring_about(
     let namespace = spec.proxy_server.namespace.as_str();
     ensure_namespace(context, namespace).await?;
     watches.begin(context, namespace);
+    if context.config.leader_election {
+        leader_election::adopt(&context.client, &context.config, &owner.reference).await?;
+    }
     let authority = certificate_authority::ensure(context, &owner.reference).await?;
 
     let found = entrypoint::find(&context.client, spec).await;

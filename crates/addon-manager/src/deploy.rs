@@ -10,6 +10,7 @@ mod spec_hash;
 mod works;
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,10 +23,11 @@ use cluster_proxy_kube_api::names::{ADDON_NAME, ADDON_NAME_LABEL, DEPLOY_WORK_PR
 use cluster_proxy_kube_api::work::ManifestWork;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Controller};
-use kube::runtime::{WatchStreamExt, predicates, watcher};
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Resource, ResourceExt};
 use serde_json::{Map, Value};
 
@@ -33,8 +35,9 @@ pub(crate) use config_references::{read, understood};
 pub use spec_hash::spec_hash;
 pub use works::{TooLarge, works};
 
-use crate::addon::{self, Condition};
+use crate::addon::{self, Condition, State};
 use crate::apply::{self, Address};
+use crate::configuration::ENTRYPOINT_READY;
 use crate::context::Context;
 use crate::controller;
 use crate::deployment_config::{
@@ -56,13 +59,12 @@ pub async fn run(context: Arc<Context>) {
         addon::addon_resource(),
     );
     let addons = controller.store();
-    let configurations: Api<PartialObjectMeta<DynamicObject>> =
+    let configurations: Api<DynamicObject> =
         Api::all_with(client.clone(), &configuration_resource());
-    // What is written into its status renders nothing anew.
     let configured = watcher(configurations, any().fields(addon::SELECTOR))
         .default_backoff()
         .touched_objects()
-        .predicate_filter(predicates::generation, Default::default())
+        .predicate_filter(rendered_from, Default::default())
         .map(addon::changed(&context, NAME));
     let labelled = format!("{ADDON_NAME_LABEL}={ADDON_NAME}");
     let controller = controller
@@ -92,6 +94,17 @@ pub async fn run(context: Arc<Context>) {
             context.ca.changes().boxed(),
         ));
     controller::run(context, NAME, controller, reconcile).await;
+}
+
+/// A hash of what agents are rendered from: the configuration's content, and of its status where
+/// the load balancer is, which changes without a change of the configuration.
+fn rendered_from(configuration: &DynamicObject) -> Option<u64> {
+    let status = addon::status(configuration);
+    let entrypoint = addon::find_condition(&status, ENTRYPOINT_READY);
+    let entrypoint = entrypoint.and_then(|condition| condition["message"].as_str());
+    let mut hasher = DefaultHasher::new();
+    (configuration.metadata.generation, entrypoint).hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// Brings one cluster's agent up to date. Doing it twice changes nothing.
@@ -127,7 +140,7 @@ async fn work(addon: &DynamicObject, context: &Context) -> Result<Action, Reques
     } else {
         Ok(Deployed::NotYet)
     };
-    let mut failed = None;
+    let before = addon::find_condition(&status, MANIFEST_APPLIED).cloned();
     match &outcome {
         Ok(Deployed::NotYet) => {}
         Ok(Deployed::Works(works)) => {
@@ -141,22 +154,17 @@ async fn work(addon: &DynamicObject, context: &Context) -> Result<Action, Reques
         Err(problem) => {
             let condition = Condition {
                 kind: MANIFEST_APPLIED,
-                holds: false,
+                state: State::False,
                 reason: "ManifestWorkApplyFailed",
                 message: problem.to_string(),
             };
             addon::set_condition(&mut status, &condition, Timestamp::now());
-            failed = Some(condition.message);
         }
     }
     let resource = addon::addon_resource();
-    let is_news = addon::write_status(&context.client, &resource, addon, &status).await?;
-    if let (true, Some(message)) = (is_news, failed) {
-        let about = addon.object_ref(&resource);
-        context
-            .events
-            .warning(&about, "AgentNotDeployed", &message)
-            .await;
+    if addon::write_status(&context.client, &resource, addon, &status).await? {
+        let now = addon::find_condition(&status, MANIFEST_APPLIED);
+        announce(context, &addon.object_ref(&resource), before.as_ref(), now).await;
     }
     match outcome {
         Ok(_) => Ok(Action::requeue(RESYNC)),
@@ -166,6 +174,32 @@ async fn work(addon: &DynamicObject, context: &Context) -> Result<Action, Reques
         }
         // A person has to act, and that is watched.
         Err(_) => Ok(Action::requeue(RESYNC)),
+    }
+}
+
+/// An Event for a deployment that fails, or fails otherwise than before, and for one that works
+/// again.
+async fn announce(
+    context: &Context,
+    about: &ObjectReference,
+    before: Option<&Value>,
+    now: Option<&Value>,
+) {
+    let state = |condition: Option<&Value>| {
+        condition.map(|it| State::of(it["status"].as_str().unwrap_or_default()))
+    };
+    let (failed, now_state) = (state(before) == Some(State::False), state(now));
+    let message = now
+        .and_then(|it| it["message"].as_str())
+        .unwrap_or("what was wrong is mended, and the agent handed to the cluster");
+    if now_state == Some(State::False) {
+        if before != now {
+            let reason = "AgentNotDeployed";
+            context.events.warning(about, reason, message).await;
+        }
+    } else if failed {
+        let reason = "AgentDeployedAgain";
+        context.events.normal(about, reason, message).await;
     }
 }
 
@@ -309,7 +343,7 @@ async fn remove_surplus(
 /// In metrics and logs.
 const NAME: &str = "deploy";
 
-/// The load balancer's address may have changed, which nothing here watches.
+/// Whatever a watch may have missed.
 const RESYNC: Duration = Duration::from_mins(10);
 
 /// A load balancer takes a minute or two.

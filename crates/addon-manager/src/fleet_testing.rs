@@ -13,14 +13,15 @@ use cluster_proxy_kube_api::managed_cluster::ManagedCluster;
 use cluster_proxy_kube_api::managed_proxy_configuration;
 use cluster_proxy_kube_api::work::ManifestWork;
 use cluster_proxy_kube_client::{Address, Connection, ConnectionParts, TokenSource};
+use k8s_openapi::api::events::v1::Event;
 use kube::CustomResourceExt;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::addon;
 use crate::context::Context;
 use crate::deployment_config::configuration_resource;
-use crate::testing::{Hub, NAMESPACE};
+use crate::testing::{Hub, LIMIT, NAMESPACE};
 
 /// A hub with a CA, a configuration and no clusters yet.
 pub(crate) struct Fleet {
@@ -101,6 +102,40 @@ impl Fleet {
         context.client = connection.client();
         context.watch_client = connection.watch_client();
         Arc::new(context)
+    }
+
+    /// From now on Events are kept, which the hub in the process does not know by itself.
+    pub(crate) fn keep_events(&self) {
+        self.hub.apply(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "events.events.k8s.io"},
+            "spec": {
+                "group": "events.k8s.io", "scope": "Namespaced",
+                "names": {"kind": "Event", "plural": "events"},
+                "versions": [{
+                    "name": "v1", "served": true, "storage": true,
+                    "schema": {"openAPIV3Schema": {"type": "object"}},
+                }],
+            },
+        }));
+    }
+
+    /// Reasons of the Events in `namespace`.
+    pub(crate) async fn events(&self, namespace: &str) -> Vec<String> {
+        let api: Api<Event> = Api::namespaced(self.context.client.clone(), namespace);
+        let events = api.list(&ListParams::default()).await.unwrap();
+        events.into_iter().filter_map(|it| it.reason).collect()
+    }
+
+    /// Waits for an Event with `reason` in `namespace`.
+    pub(crate) async fn event(&self, namespace: &str, reason: &str) {
+        let told = async {
+            while !self.events(namespace).await.iter().any(|it| it == reason) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let told = tokio::time::timeout(LIMIT, told).await;
+        told.unwrap_or_else(|_| panic!("no Event {reason} in {namespace}"));
     }
 
     /// The configuration with this entrypoint.

@@ -6,11 +6,10 @@
 
 use std::time::Duration;
 
-use cluster_proxy_kube_api::names::MANAGER_LEASE as LEASE_NAME;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::{Api, PostParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{FIELD_MANAGER, ManagerConfig};
@@ -41,6 +40,7 @@ impl Default for Timing {
 /// A candidate for leadership.
 pub struct Candidate {
     api: Api<Lease>,
+    lease: &'static str,
     identity: String,
     timing: Timing,
     observed: Option<Observed>,
@@ -80,7 +80,7 @@ enum Attempt {
 }
 
 impl Candidate {
-    /// A candidate for the manager's Lease.
+    /// A candidate for the Lease of the manager's duty.
     #[must_use]
     pub fn new(client: kube::Client, config: &ManagerConfig) -> Self {
         Self::with_timing(client, config, Timing::default())
@@ -91,6 +91,7 @@ impl Candidate {
     pub fn with_timing(client: kube::Client, config: &ManagerConfig, timing: Timing) -> Self {
         Self {
             api: Api::namespaced(client, &config.namespace),
+            lease: config.duty.lease(),
             identity: config.identity.clone(),
             timing,
             observed: None,
@@ -103,14 +104,14 @@ impl Candidate {
         loop {
             let now = match self.attempt().await {
                 Attempt::Held => {
-                    tracing::info!(lease = LEASE_NAME, identity = self.identity, "leading");
+                    tracing::info!(lease = self.lease, identity = self.identity, "leading");
                     return;
                 }
                 Attempt::HeldBy(holder) => format!("the Lease is held by {holder:?}"),
                 Attempt::Failed(cause) => cause,
             };
             if now != told {
-                tracing::info!(lease = LEASE_NAME, "waiting to lead: {now}");
+                tracing::info!(lease = self.lease, "waiting to lead: {now}");
                 told = now;
             }
             sleep(self.jittered(self.timing.retry)).await;
@@ -131,7 +132,7 @@ impl Candidate {
                 Attempt::HeldBy(holder) => return Lost::Taken { holder },
                 Attempt::Failed(cause) => cause,
             };
-            tracing::warn!(lease = LEASE_NAME, "renewal failed: {cause}");
+            tracing::warn!(lease = self.lease, "renewal failed: {cause}");
             // The next try would end after the deadline.
             let since = renewed.elapsed();
             if since + self.timing.retry >= self.timing.renew_deadline {
@@ -143,7 +144,7 @@ impl Candidate {
     /// Gives the Lease back, so that another candidate need not wait for it to run out.
     pub async fn release(&mut self) {
         let releasing = async {
-            let mut lease = self.api.get(LEASE_NAME).await?;
+            let mut lease = self.api.get(self.lease).await?;
             let spec = lease.spec.get_or_insert_default();
             if spec.holder_identity.as_deref() != Some(&self.identity) {
                 return Ok(());
@@ -153,20 +154,20 @@ impl Candidate {
             spec.lease_duration_seconds = Some(1);
             spec.renew_time = Some(MicroTime(Timestamp::now()));
             spec.acquire_time = spec.renew_time.clone();
-            self.api.replace(LEASE_NAME, &params(), &lease).await?;
+            self.api.replace(self.lease, &params(), &lease).await?;
             Ok::<_, kube::Error>(())
         };
         match timeout(self.timing.retry, releasing).await {
-            Ok(Ok(())) => tracing::info!(lease = LEASE_NAME, "leadership given back"),
+            Ok(Ok(())) => tracing::info!(lease = self.lease, "leadership given back"),
             Ok(Err(error)) => {
                 tracing::warn!(
-                    lease = LEASE_NAME,
+                    lease = self.lease,
                     "not given back, it will run out: {}",
                     describe(&error)
                 );
             }
             Err(_) => tracing::warn!(
-                lease = LEASE_NAME,
+                lease = self.lease,
                 "not given back in time, it will run out"
             ),
         }
@@ -187,17 +188,17 @@ impl Candidate {
     }
 
     async fn try_once(&mut self) -> Result<Attempt, RequestFailure> {
-        let read = self.api.get_opt(LEASE_NAME).await;
-        let Some(lease) = read.map_err(failed("read"))? else {
+        let read = self.api.get_opt(self.lease).await;
+        let Some(lease) = read.map_err(self.failed("read"))? else {
             let lease = Lease {
                 metadata: ObjectMeta {
-                    name: Some(LEASE_NAME.to_owned()),
+                    name: Some(self.lease.to_owned()),
                     ..ObjectMeta::default()
                 },
                 spec: Some(self.claim(None)),
             };
             let created = self.api.create(&params(), &lease).await;
-            self.observe(created.map_err(failed("create"))?);
+            self.observe(created.map_err(self.failed("create"))?);
             return Ok(Attempt::Held);
         };
         let spec = self.observe(lease.clone());
@@ -211,9 +212,13 @@ impl Candidate {
             spec: Some(self.claim(Some(&spec))),
             ..lease
         };
-        let replaced = self.api.replace(LEASE_NAME, &params(), &lease).await;
-        self.observe(replaced.map_err(failed("update"))?);
+        let replaced = self.api.replace(self.lease, &params(), &lease).await;
+        self.observe(replaced.map_err(self.failed("update"))?);
         Ok(Attempt::Held)
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(kube::Error) -> RequestFailure + use<> {
+        RequestFailure::of(action, format!("Lease {}", self.lease))
     }
 
     /// Our record in the place of `before`.
@@ -263,18 +268,55 @@ impl Candidate {
     }
 }
 
+/// Makes the Lease of the manager's duty belong to `owner`, so that it goes with it: once Helm has
+/// taken its rights away, a manager can delete nothing any more. Those who lead, Go programs too,
+/// keep what stands beside their record.
+///
+/// # Errors
+/// When the hub refuses, in its words.
+pub async fn adopt(
+    client: &kube::Client,
+    config: &ManagerConfig,
+    owner: &OwnerReference,
+) -> Result<(), RequestFailure> {
+    let name = config.duty.lease();
+    let object = || format!("Lease {}/{name}", config.namespace);
+    let api: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
+    let read = api.get_opt(name).await;
+    let Some(lease) = read.map_err(RequestFailure::of("read", object()))? else {
+        return Ok(());
+    };
+    let owners = lease.metadata.owner_references.unwrap_or_default();
+    if owners.iter().any(|known| known.uid == owner.uid) {
+        return Ok(());
+    }
+    let owner = OwnerReference {
+        controller: None,
+        block_owner_deletion: None,
+        ..owner.clone()
+    };
+    let patch = serde_json::json!({"metadata": {
+        "resourceVersion": lease.metadata.resource_version,
+        "ownerReferences": [owner],
+    }});
+    let params = PatchParams::default();
+    let patched = api.patch(name, &params, &Patch::Merge(patch)).await;
+    match patched.map_err(RequestFailure::of("patch", object())) {
+        // A renewal was faster; the next look finds it as it is.
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+        other => other.map(drop),
+    }
+}
+
 impl std::fmt::Debug for Candidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Candidate")
+            .field("lease", &self.lease)
             .field("identity", &self.identity)
             .field("timing", &self.timing)
             .field("observed", &self.observed)
             .finish_non_exhaustive()
     }
-}
-
-fn failed(action: &'static str) -> impl FnOnce(kube::Error) -> RequestFailure {
-    RequestFailure::of(action, format!("Lease {LEASE_NAME}"))
 }
 
 fn params() -> PostParams {

@@ -28,14 +28,16 @@ pub mod management_addon;
 pub mod manager;
 mod metrics;
 pub mod ownership;
+pub mod reachability;
 pub mod registration;
 pub mod render;
 #[cfg(test)]
 mod rights_tests;
+pub mod shared_certificate;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use config::{FIELD_MANAGER, ManagerConfig};
+pub use config::{Duty, FIELD_MANAGER, ManagerConfig};
 pub use context::Context;
 pub use manager::Manager;
 pub use metrics::Metrics;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::certificate_authority::CaHandle;
-use crate::config::ManagerConfig;
+use crate::config::{Duty, ManagerConfig};
 use crate::context::Context;
 use crate::controller::until_ended;
 use crate::events::Events;
@@ -23,14 +23,15 @@ use crate::failure::describe;
 use crate::leader_election::Candidate;
 use crate::metrics::Metrics;
 use crate::{
-    cluster_profile, configuration, crd, csr, deploy, management_addon, ownership, registration,
+    cluster_profile, configuration, crd, csr, deploy, management_addon, ownership, reachability,
+    registration, shared_certificate,
 };
 
 /// A controller: runs until the context's drain.
 type Controller = fn(Arc<Context>) -> BoxFuture<'static, ()>;
 
-/// All controllers, by their names in metrics and logs.
-const CONTROLLERS: &[(&str, Controller)] = &[
+/// The controllers of the addon, by their names in metrics and logs.
+const ADDON_CONTROLLERS: &[(&str, Controller)] = &[
     ("configuration", |context| {
         configuration::run(context).boxed()
     }),
@@ -41,10 +42,17 @@ const CONTROLLERS: &[(&str, Controller)] = &[
         management_addon::run(context).boxed()
     }),
     ("ownership", |context| ownership::run(context).boxed()),
+    ("reachability", |context| reachability::run(context).boxed()),
     ("cluster-profile", |context| {
         cluster_profile::run(context).boxed()
     }),
 ];
+
+/// The one beside a Go manager.
+const SHARED_CERTIFICATE_CONTROLLERS: &[(&str, Controller)] =
+    &[("shared-certificate", |context| {
+        shared_certificate::run(context).boxed()
+    })];
 
 /// The addon's controllers and what they need.
 #[derive(Debug)]
@@ -158,21 +166,33 @@ impl Manager {
     }
 }
 
-/// Runs every controller until the context's drain.
+/// Runs every controller of the duty until the context's drain.
 async fn work(context: Arc<Context>) {
+    let list = match context.config.duty {
+        Duty::Addon => {
+            define(&context).await;
+            ADDON_CONTROLLERS
+        }
+        // The definition is the Go manager's.
+        Duty::SharedCertificate { .. } => SHARED_CERTIFICATE_CONTROLLERS,
+    };
+    let mut controllers = JoinSet::new();
+    for &(name, controller) in list {
+        controllers.spawn(keep_running(name, controller, Arc::clone(&context)));
+    }
+    while controllers.join_next().await.is_some() {}
+}
+
+/// Brings the definition of the configuration up to date, as long as the drain lets it.
+async fn define(context: &Context) {
     let drain = context.drain.clone();
     let defined = async {
         tokio::select! {
-            _ = crd::ensure(&context) => {}
+            _ = crd::ensure(context) => {}
             () = drain.started() => {}
         }
     };
     until_ended(&drain, defined).await;
-    let mut controllers = JoinSet::new();
-    for &(name, controller) in CONTROLLERS {
-        controllers.spawn(keep_running(name, controller, Arc::clone(&context)));
-    }
-    while controllers.join_next().await.is_some() {}
 }
 
 /// A controller that ends by itself is a bug of ours; the others, and the tunnel, go on meanwhile.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use cluster_proxy_tunnel::DialerMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -17,6 +18,10 @@ pub struct Metrics {
     watch_failures: Family<ControllerLabel, Counter>,
     leading: Gauge,
     certificate_expiry: Family<CertificateLabel, Gauge>,
+    probes: Family<ProbeLabel, Counter>,
+    round_trip: Histogram,
+    reachable: Family<ClusterLabel, Gauge>,
+    dialer: DialerMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -35,6 +40,25 @@ struct CertificateLabel {
     certificate: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ProbeLabel {
+    result: &'static str,
+}
+
+/// There are as many as the fleet has clusters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClusterLabel {
+    cluster: String,
+}
+
+impl ClusterLabel {
+    fn of(cluster: &str) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+        }
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -43,13 +67,19 @@ impl Default for Metrics {
             watch_failures: Family::default(),
             leading: Gauge::default(),
             certificate_expiry: Family::default(),
+            probes: Family::default(),
+            round_trip: Histogram::new(ROUND_TRIP_BUCKETS),
+            reachable: Family::default(),
+            dialer: DialerMetrics::default(),
         }
     }
 }
 
 impl Metrics {
     /// Adds the metrics to `registry`, each name beginning with `cluster_proxy_manager_`.
+    /// Those of its connections to the proxy-server are named as every tunnel client's are.
     pub fn register(&self, registry: &mut Registry) {
+        self.dialer.register(registry);
         let registry = registry.sub_registry_with_prefix("cluster_proxy_manager");
         registry.register(
             "reconciles",
@@ -76,6 +106,50 @@ impl Metrics {
             "When a certificate expires, in seconds since 1970",
             self.certificate_expiry.clone(),
         );
+        registry.register(
+            "tunnel_probes",
+            "Requests through the tunnel to clusters, by what became of them",
+            self.probes.clone(),
+        );
+        registry.register(
+            "tunnel_round_trip_seconds",
+            "How long a cluster's answer took through the tunnel",
+            self.round_trip.clone(),
+        );
+        registry.register(
+            "tunnel_reachable",
+            "1 for a cluster that answered last, 0 for one that did not",
+            self.reachable.clone(),
+        );
+    }
+
+    /// Counters of the connections to the proxy-server.
+    pub(crate) fn dialer(&self) -> DialerMetrics {
+        self.dialer.clone()
+    }
+
+    /// Counts one request through the tunnel.
+    pub(crate) fn probed(&self, result: &'static str, round_trip: Option<Duration>) {
+        self.probes
+            .get_or_create_owned(&ProbeLabel { result })
+            .inc();
+        if let Some(round_trip) = round_trip {
+            self.round_trip.observe(round_trip.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn set_reachable(&self, cluster: &str, reachable: bool) {
+        self.reachable
+            .get_or_create_owned(&ClusterLabel::of(cluster))
+            .set(i64::from(reachable));
+    }
+
+    pub(crate) fn no_longer_reachable(&self, cluster: &str) {
+        self.reachable.remove(&ClusterLabel::of(cluster));
+    }
+
+    pub(crate) fn forget_reachable(&self) {
+        self.reachable.clear();
     }
 
     /// Counts one object looked at. A failed one is tried again later.
@@ -135,3 +209,6 @@ impl Metrics {
 
 /// From one request to a kube-apiserver up to a time-out of one.
 const DURATION_BUCKETS: [f64; 7] = [0.01, 0.05, 0.2, 1.0, 5.0, 15.0, 60.0];
+
+/// From one local network to the limit of a request.
+const ROUND_TRIP_BUCKETS: [f64; 9] = [0.002, 0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 4.0, 12.0];

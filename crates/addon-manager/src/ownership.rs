@@ -29,7 +29,7 @@ use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::addon::{self, Condition};
+use crate::addon::{self, Condition, State};
 use crate::apply::apply;
 use crate::context::Context;
 use crate::controller;
@@ -223,9 +223,9 @@ impl Table {
 
     fn condition(&self) -> Condition {
         let lacking: Vec<_> = self.without_certificate().collect();
-        let (holds, reason, message) = if lacking.is_empty() {
+        let (state, reason, message) = if lacking.is_empty() {
             (
-                true,
+                State::True,
                 "EveryAgentHasItsCertificate",
                 format!(
                     "Each of {} agents proves its cluster; no agent without a certificate of its \
@@ -240,7 +240,7 @@ impl Table {
                 names.push_str(", …");
             }
             (
-                false,
+                State::False,
                 "CertificatesOutstanding",
                 format!(
                     "Agents without a certificate of their own are let in for the names of {} \
@@ -251,7 +251,7 @@ impl Table {
         };
         Condition {
             kind: AGENT_IDENTITY_ENFORCED,
-            holds,
+            state,
             reason,
             message,
         }

@@ -27,7 +27,7 @@ use serde_json::{Map, Value, json};
 pub use rbac::HubIdentity;
 pub use subject::{Registration, Registrations, Signer, token_user};
 
-use crate::addon::{self, Condition};
+use crate::addon::{self, Condition, State};
 use crate::apply::apply;
 use crate::context::Context;
 use crate::controller;
@@ -112,13 +112,13 @@ async fn work(addon: &DynamicObject, context: &Context) -> Result<(), Error> {
     let condition = match &outcome {
         Ok(Permission::Given) => Condition {
             kind: REGISTRATION_APPLIED,
-            holds: true,
+            state: State::True,
             reason: "SetPermissionApplied",
             message: "Registration of the addon agent is configured".to_owned(),
         },
         Ok(Permission::Waiting) => Condition {
             kind: REGISTRATION_APPLIED,
-            holds: false,
+            state: State::False,
             reason: "PermissionConfigPending",
             message: format!(
                 "OCM's agent has not yet written as whom the addon comes to the hub; with the \
@@ -128,13 +128,19 @@ async fn work(addon: &DynamicObject, context: &Context) -> Result<(), Error> {
         },
         Err(error) => Condition {
             kind: REGISTRATION_APPLIED,
-            holds: false,
+            state: State::False,
             reason: error.reason(),
             message: error.to_string(),
         },
     };
     addon::set_condition(&mut status, &condition, Timestamp::now());
-    addon::write_status(&context.client, &addon::addon_resource(), addon, &status).await?;
+    let resource = addon::addon_resource();
+    let is_news = addon::write_status(&context.client, &resource, addon, &status).await?;
+    if let (true, Err(error)) = (is_news, &outcome) {
+        let about = addon.object_ref(&resource);
+        let (reason, message) = (error.reason(), condition.message.as_str());
+        context.events.warning(&about, reason, message).await;
+    }
     outcome.map(|_| ())
 }
 

@@ -12,8 +12,8 @@ use serde_json::Value;
 use cluster_proxy_kube_api::managed_proxy_configuration::ManagedProxyConfiguration;
 
 pub use error::RenderError;
-pub use hub::{HubSettings, hub};
-pub use managed::{ManagedSettings, managed};
+pub use hub::{HubSettings, SERVICE_PROXY_PORT, hub};
+pub use managed::{Answers, ManagedSettings, managed};
 pub use tls_settings::TlsSettings;
 
 mod agent_pod;

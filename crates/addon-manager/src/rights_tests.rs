@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use cluster_proxy_kube_api::addon::TUNNEL_REACHABLE;
 use cluster_proxy_kube_api::cluster_profile::ClusterProfile;
 use cluster_proxy_kube_api::names::USER_SERVING_SECRET;
 use cluster_proxy_kube_api::work::ManifestWork;
@@ -15,7 +16,9 @@ use serde_json::{Value, json};
 
 use crate::fleet_testing::Fleet;
 use crate::testing::{NAMESPACE, soon};
-use crate::{addon, cluster_profile, csr, deploy, management_addon, ownership, registration};
+use crate::{
+    addon, cluster_profile, csr, deploy, management_addon, ownership, reachability, registration,
+};
 
 /// Everywhere on the hub.
 fn in_the_hub() -> Value {
@@ -27,7 +30,12 @@ fn in_the_hub() -> Value {
         ),
         rule(
             "addon.open-cluster-management.io",
-            &["addondeploymentconfigs", "clustermanagementaddons"],
+            &["clustermanagementaddons"],
+            &["list", "watch"]
+        ),
+        rule(
+            "addon.open-cluster-management.io",
+            &["addondeploymentconfigs"],
             &["get", "list", "watch"],
         ),
         rule(
@@ -176,6 +184,7 @@ async fn the_listed_rights_are_enough() {
             ownership::run(Arc::clone(&all)),
             cluster_profile::run(Arc::clone(&all)),
             management_addon::run(Arc::clone(&all)),
+            reachability::run(Arc::clone(&all)),
         );
     });
     let kube = &fleet.hub.kube;
@@ -226,6 +235,8 @@ async fn the_listed_rights_are_enough() {
         addon::find_condition(&status, ownership::AGENT_IDENTITY_ENFORCED).cloned()
     };
     soon("the condition", enforced).await;
+    let asked = || fleet.condition("managed", TUNNEL_REACHABLE);
+    soon("whether the tunnel leads there", asked).await;
 
     // What is no longer wanted goes, with the rights to make it go.
     fleet.configure(json!({"type": "Hostname", "hostname": {"value": "hub.example.com"}}));

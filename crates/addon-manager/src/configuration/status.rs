@@ -2,7 +2,7 @@
 
 use cluster_proxy_kube_api::managed_proxy_configuration::{
     AGENT_SERVER_SECRET_SIGNED, PROXY_CLIENT_SECRET_SIGNED, PROXY_SERVER_DEPLOYED,
-    PROXY_SERVER_SECRET_SIGNED,
+    PROXY_SERVER_SECRET_SIGNED, SignerType,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use super::objects::Applied;
 use super::{ConfigurationFailure, UNREADABLE, resource};
+use crate::addon;
 use crate::certificates::{CertificateFailure, Signed};
 use crate::conditions::{condition, go_time, merged};
+use crate::config::ManagerConfig;
 use crate::context::Context;
 use crate::entrypoint::{Entrypoint, EntrypointNotReady};
 use crate::failure::RequestFailure;
@@ -86,6 +88,32 @@ impl Report {
         } else {
             self.gone(RESOLVERS_IGNORED);
         }
+    }
+
+    /// Of who should sign; gives what a person should know about it. As upstream, the addon's own
+    /// CA signs whatever is asked for, and not in silence.
+    pub(super) fn signer(&mut self, kind: SignerType, manager: &ManagerConfig) -> Option<String> {
+        let asked = match kind {
+            SignerType::SelfSigned => {
+                self.gone(SIGNER_TYPE_UNSUPPORTED);
+                return None;
+            }
+            SignerType::Provided => "Provided",
+            SignerType::CertManager => "CertManager",
+        };
+        let message = format!(
+            "authentication.signer.type {asked} has no effect: as with SelfSigned, the CA in Secret \
+             {}/{} signs, and is made when there is none. For a CA of your own, put its ca.crt and \
+             ca.key there before the addon is installed; then set the type to SelfSigned",
+            manager.signer_secret_namespace, manager.signer_secret_name
+        );
+        self.add(
+            SIGNER_TYPE_UNSUPPORTED,
+            true,
+            "NotImplemented",
+            message.clone(),
+        );
+        Some(message)
     }
 
     pub(super) fn deployed(&mut self, applied: &Applied) {
@@ -171,8 +199,18 @@ impl Report {
     }
 }
 
+/// Whether the status of `object` holds the condition `kind` with this message.
+pub(super) fn says(object: &DynamicObject, kind: &str, message: &str) -> bool {
+    let status = addon::status(object);
+    addon::find_condition(&status, kind).is_some_and(|it| it["message"] == message)
+}
+
 /// Condition: it is known where agents find the proxy-server.
-const ENTRYPOINT_READY: &str = "EntrypointReady";
+pub(crate) const ENTRYPOINT_READY: &str = "EntrypointReady";
+
+/// Condition: the configuration asks for a signer that there is none of. Also the reason of its
+/// Event.
+pub(super) const SIGNER_TYPE_UNSUPPORTED: &str = "SignerTypeUnsupported";
 
 /// Condition: there are objects of an earlier release that nothing reads.
 const RESOLVERS_IGNORED: &str = "ServiceResolversIgnored";

@@ -275,6 +275,35 @@ async fn what_the_hub_says_about_tls_and_the_past_counts() {
 }
 
 #[tokio::test]
+async fn a_signer_that_there_is_none_of_is_told() {
+    let hub = managed().await;
+    let mut asking = configuration(hostname("hub.example.com"));
+    asking["spec"]["authentication"]["signer"]["type"] = json!("CertManager");
+    hub.apply(asking);
+    let told = soon("the signer", || condition(&hub, "SignerTypeUnsupported")).await;
+    assert_eq!(told["status"], "True");
+    let message = told["message"].as_str().unwrap();
+    assert!(
+        message.contains("type CertManager has no effect"),
+        "{message}"
+    );
+    let secret = format!("Secret {NAMESPACE}/cluster-proxy-signer");
+    assert!(message.contains(&secret), "{message}");
+    // As upstream does, it works all the same.
+    soon("ProxyServerSecretSigned", || {
+        condition(&hub, PROXY_SERVER_SECRET_SIGNED).filter(|it| it["status"] == "True")
+    })
+    .await;
+    hub.apply(configuration(hostname("hub.example.com")));
+    soon("the end of the condition", || {
+        condition(&hub, "SignerTypeUnsupported")
+            .is_none()
+            .then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_broken_configuration_or_ca_is_told() {
     let hub = managed().await;
     hub.apply(json!({
@@ -350,12 +379,18 @@ async fn the_listed_rights_are_enough() {
         rule(rbac, &["roles", "rolebindings"], &changed),
         rule("coordination.k8s.io", &["leases"], &["create"]),
         named(
-            rule("coordination.k8s.io", &["leases"], &["get", "update"]),
+            rule(
+                "coordination.k8s.io",
+                &["leases"],
+                &["get", "update", "patch"]
+            ),
             MANAGER_LEASE,
         ),
     ]);
     let fleet = Fleet::start().await;
-    let context = fleet.restricted(&in_the_hub, &in_the_namespace);
+    let mut context = Context::clone(&fleet.restricted(&in_the_hub, &in_the_namespace));
+    context.config.leader_election = true;
+    let context = Arc::new(context);
     let mut candidate = Candidate::new(context.client.clone(), &context.config);
     candidate.acquire().await;
     assert_eq!(crd::ensure(&context).await, Definition::Applied);
@@ -375,8 +410,22 @@ async fn the_listed_rights_are_enough() {
     .await;
     running.abort();
     candidate.release().await;
-    let lease = kube.get("coordination.k8s.io/v1", "Lease", NAMESPACE, MANAGER_LEASE);
-    assert_eq!(lease.unwrap()["spec"]["holderIdentity"], "");
+    let version = "coordination.k8s.io/v1";
+    let lease = || kube.get(version, "Lease", NAMESPACE, MANAGER_LEASE);
+    let given_back = lease().unwrap();
+    assert_eq!(given_back["spec"]["holderIdentity"], "");
+    let owner = &given_back["metadata"]["ownerReferences"][0];
+    assert_eq!(owner["kind"], "ManagedProxyConfiguration");
+    // As at the end of the installation: it goes with the configuration.
+    let kind = "ManagedProxyConfiguration";
+    kube.delete(
+        "proxy.open-cluster-management.io/v1alpha1",
+        kind,
+        "",
+        CONFIGURATION_NAME,
+    )
+    .unwrap();
+    soon("the end of the Lease", || lease().is_none().then_some(())).await;
     assert_eq!(context.metrics.failures(NAME), 0);
 }
 

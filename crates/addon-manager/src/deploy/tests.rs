@@ -120,6 +120,124 @@ async fn what_cannot_be_parsed_is_told_and_changes_nothing() {
     assert_ne!(status["configReferences"][0]["lastObservedGeneration"], 0);
 }
 
+/// Uses `spec` as the AddOnDeploymentConfig of `managed`.
+async fn use_config(fleet: &Fleet, name: &str, spec: Value) {
+    fleet.hub.apply(json!({
+        "apiVersion": "addon.open-cluster-management.io/v1alpha1",
+        "kind": "AddOnDeploymentConfig",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": spec,
+    }));
+    let references = json!({"configReferences": [{
+        "group": "addon.open-cluster-management.io", "resource": "addondeploymentconfigs",
+        "name": name, "namespace": NAMESPACE, "lastObservedGeneration": 0,
+        "desiredConfig": {"name": name, "namespace": NAMESPACE, "specHash": ""},
+    }]});
+    fleet.set_addon_status("managed", references).await;
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Value {
+    let list: Vec<_> = pairs
+        .iter()
+        .map(|(name, value)| json!({"name": name, "value": value}))
+        .collect();
+    json!({"customizedVariables": list})
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_told_and_holds_up_nobody_else() {
+    let fleet = joined().await;
+    fleet.keep_events();
+    let running = tokio::spawn(run(Arc::clone(&fleet.context)));
+    crate::testing::soon("the work", || work(&fleet, 0)).await;
+    let good = work(&fleet, 0).unwrap();
+    let issuer = ("oidcIssuerURL", "https://issuer.example.com");
+    let client = ("oidcClientID", "kubernetes");
+    let claims = ("oidcRequiredClaimsJSON", "{\"hd\": [1]}");
+    let quantity = json!({"resourceRequirements": [
+        {"containerID": "*:*:*", "resources": {"limits": {"cpu": "a lot"}}},
+    ]});
+    for (number, (spec, said)) in [
+        (
+            variables(&[issuer]),
+            "oidcIssuerURL and oidcClientID go together",
+        ),
+        (
+            variables(&[issuer, client, claims]),
+            "must be a JSON object of strings",
+        ),
+        (
+            variables(&[("enableImpersonation", "si")]),
+            "must be true or false",
+        ),
+        (quantity, "cpu is \"a lot\", which is no quantity"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        use_config(&fleet, &format!("wrong-{number}"), spec).await;
+        let message = || {
+            fleet.condition("managed", MANIFEST_APPLIED)?["message"]
+                .as_str()
+                .map(str::to_owned)
+        };
+        let told = || message().filter(|message| message.contains(said));
+        let message = crate::testing::soon(said, told).await;
+        assert!(!message.contains('\n'), "{message}");
+        assert_eq!(work(&fleet, 0).unwrap()["spec"], good["spec"], "{said}");
+    }
+    fleet.event("managed", "AgentNotDeployed").await;
+
+    // Meanwhile another cluster gets its agent, and this one what is repaired.
+    fleet.join("other").await;
+    registration::reconcile(fleet.addon("other"), Arc::clone(&fleet.context))
+        .await
+        .unwrap();
+    let other = || fleet.find(&works_resource(), "other", "addon-cluster-proxy-deploy-0");
+    crate::testing::soon("the other cluster's work", other).await;
+    fleet.hub.apply(json!({
+        "apiVersion": "addon.open-cluster-management.io/v1alpha1",
+        "kind": "AddOnDeploymentConfig",
+        "metadata": {"name": "wrong-0", "namespace": NAMESPACE},
+        "spec": variables(&[("replicas", "2")]),
+    }));
+    use_config(&fleet, "wrong-0", variables(&[("replicas", "2")])).await;
+    crate::testing::soon("the repaired work", || {
+        (work(&fleet, 0)?["spec"] != good["spec"]).then_some(())
+    })
+    .await;
+    crate::testing::soon("the end of the condition", || {
+        fleet
+            .condition("managed", MANIFEST_APPLIED)
+            .is_none()
+            .then_some(())
+    })
+    .await;
+    fleet.event("managed", "AgentDeployedAgain").await;
+
+    // What is wrong for all is told at each, and takes nobody's agent away.
+    let good = [work(&fleet, 0).unwrap(), other().unwrap()];
+    let mut configuration = fleet.configuration();
+    configuration["spec"]["proxyAgent"]["additionalServiceProxyArgs"] =
+        json!(["--enable-impersonation=false"]);
+    fleet.hub.apply(configuration);
+    for cluster in ["managed", "other"] {
+        crate::testing::soon(cluster, || {
+            let condition = fleet.condition(cluster, MANIFEST_APPLIED)?;
+            let message = condition["message"].as_str()?;
+            message
+                .contains("must not set --enable-impersonation")
+                .then_some(())
+        })
+        .await;
+    }
+    let now = [work(&fleet, 0).unwrap(), other().unwrap()];
+    for (now, good) in now.iter().zip(&good) {
+        assert_eq!(now["spec"], good["spec"]);
+    }
+    running.abort();
+}
+
 #[tokio::test]
 async fn the_hash_of_a_clusters_own_configuration_is_written() {
     let fleet = joined().await;
@@ -185,4 +303,24 @@ async fn nothing_stays_of_an_addon_that_goes() {
     };
     crate::testing::soon("nothing", gone).await;
     running.abort();
+}
+
+#[test]
+fn a_configuration_renders_anew_when_the_entrypoint_moves_and_for_no_other_status() {
+    let of = |generation: i64, status: Value| {
+        let configuration = json!({
+            "metadata": {"name": "cluster-proxy", "generation": generation}, "status": status,
+        });
+        rendered_from(&serde_json::from_value(configuration).unwrap())
+    };
+    let at = |host: &str| {
+        json!({"conditions": [
+            {"type": "Other", "message": host},
+            {"type": ENTRYPOINT_READY, "message": format!("agents come to {host} port 8091")},
+        ]})
+    };
+    assert_ne!(of(1, at("a")), of(1, at("b")));
+    assert_ne!(of(1, json!({})), of(2, json!({})));
+    let other = json!({"conditions": [{"type": "Other", "message": "m"}]});
+    assert_eq!(of(1, json!({})), of(1, other));
 }

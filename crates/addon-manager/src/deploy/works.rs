@@ -81,7 +81,7 @@ pub(super) fn applied(works: &[ManifestWork]) -> Option<addon::Condition> {
     }) {
         return Some(addon::Condition {
             kind: MANIFEST_APPLIED,
-            holds: false,
+            state: addon::State::False,
             reason: "AddonManifestAppliedFailed",
             message: format!("the managed cluster did not take the agent: {problems}"),
         });
@@ -91,7 +91,7 @@ pub(super) fn applied(works: &[ManifestWork]) -> Option<addon::Condition> {
         .all(|state| *state == State::Applied)
         .then(|| addon::Condition {
             kind: MANIFEST_APPLIED,
-            holds: true,
+            state: addon::State::True,
             reason: "AddonManifestApplied",
             message: "manifests of addon are applied successfully".to_owned(),
         })

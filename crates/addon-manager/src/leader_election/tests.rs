@@ -1,3 +1,4 @@
+use cluster_proxy_kube_api::names::MANAGER_LEASE;
 use tokio::time::timeout;
 
 use super::*;
@@ -16,7 +17,7 @@ fn candidate(hub: &Hub, identity: &str) -> Candidate {
 fn holder(hub: &Hub) -> String {
     let lease = hub
         .kube
-        .get("coordination.k8s.io/v1", "Lease", NAMESPACE, LEASE_NAME)
+        .get("coordination.k8s.io/v1", "Lease", NAMESPACE, MANAGER_LEASE)
         .unwrap();
     lease["spec"]["holderIdentity"].as_str().unwrap().to_owned()
 }

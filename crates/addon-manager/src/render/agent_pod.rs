@@ -120,17 +120,8 @@ fn proxy_agent(agent: &Agent<'_>) -> Value {
         format!("--drain-timeout={PROXY_AGENT_DRAIN_SECONDS}s"),
     ];
     arguments.extend_from_slice(&settings.configuration.spec.proxy_agent.additional_args);
-    let proxy = &agent.customization.proxy;
-    let proxies = [
-        ("HTTP_PROXY", &proxy.http_proxy),
-        ("HTTPS_PROXY", &proxy.https_proxy),
-        ("NO_PROXY", &proxy.no_proxy),
-    ];
-    let set = proxies.into_iter().filter(|(_, value)| !value.is_empty());
-    let mut environment: Vec<_> = set
-        .map(|(name, value)| json!({"name": name, "value": value}))
-        .collect();
-    environment.push(json!({"name": "ROOT_CA_CERT", "value": "/etc/ca/ca.crt"}));
+    let mut environment = proxy_variables(agent, &agent.customization.proxy.no_proxy);
+    environment.push(root_ca());
     json!({
         "command": ["/proxy-agent"],
         "args": arguments,
@@ -160,12 +151,20 @@ fn addon_agent(agent: &Agent<'_>) -> Value {
         }
         arguments.push(format!("--drain-timeout={ADDON_AGENT_DRAIN_SECONDS}s"));
     }
+    let environment = kubernetes_client_variables(agent);
+    let mut mounts = vec![
+        mount("hub-kubeconfig", "/etc/kubeconfig/"),
+        mount("hub", "/etc/tls"),
+    ];
+    if environment.len() > 1 {
+        mounts.push(mount("ca", "/etc/ca"));
+    }
     json!({
         "command": ["/agent"],
         "args": arguments,
-        "env": [pod_namespace()],
+        "env": environment,
         "livenessProbe": probe("/healthz", 8888, LIVENESS_SECONDS),
-        "volumeMounts": [mount("hub-kubeconfig", "/etc/kubeconfig/"), mount("hub", "/etc/tls")],
+        "volumeMounts": mounts,
     })
 }
 
@@ -192,7 +191,7 @@ fn service_proxy(agent: &Agent<'_>, proxy: &ServiceProxyArguments) -> Value {
     json!({
         "command": ["/cluster-proxy"],
         "args": arguments,
-        "env": [pod_namespace()],
+        "env": kubernetes_client_variables(agent),
         "livenessProbe": probe("/healthz", 8000, LIVENESS_SECONDS),
         "readinessProbe": probe("/readyz", 8000, READINESS_SECONDS),
         "volumeMounts": mounts,
@@ -220,6 +219,40 @@ fn volumes(agent: &Agent<'_>) -> Vec<Value> {
     volumes
 }
 
+/// The environment of those who speak to both kube-apiservers: the hub's through the HTTP proxy,
+/// where there is one, and the own cluster's never. Our programs see to the latter themselves; a
+/// Go image in this pod needs the entries of `NO_PROXY`.
+fn kubernetes_client_variables(agent: &Agent<'_>) -> Vec<Value> {
+    let no_proxy = match agent.customization.proxy.no_proxy.as_str() {
+        "" => OWN_KUBE_APISERVER.to_owned(),
+        list => format!("{list},{OWN_KUBE_APISERVER}"),
+    };
+    let mut environment = vec![pod_namespace()];
+    let proxy = &agent.customization.proxy;
+    if !(proxy.http_proxy.is_empty() && proxy.https_proxy.is_empty()) {
+        environment.extend(proxy_variables(agent, &no_proxy));
+        environment.push(root_ca());
+    }
+    environment
+}
+
+/// What Go programs and ours read of HTTP proxies.
+fn proxy_variables(agent: &Agent<'_>, no_proxy: &str) -> Vec<Value> {
+    let proxy = &agent.customization.proxy;
+    let variables = [
+        ("HTTP_PROXY", proxy.http_proxy.as_str()),
+        ("HTTPS_PROXY", &proxy.https_proxy),
+        ("NO_PROXY", no_proxy),
+    ];
+    let set = variables.into_iter().filter(|(_, value)| !value.is_empty());
+    set.map(|(name, value)| json!({"name": name, "value": value}))
+        .collect()
+}
+
+fn root_ca() -> Value {
+    json!({"name": "ROOT_CA_CERT", "value": "/etc/ca/ca.crt"})
+}
+
 fn pod_namespace() -> Value {
     json!({
         "name": "POD_NAMESPACE",
@@ -230,6 +263,9 @@ fn pod_namespace() -> Value {
 fn mount(name: &str, path: &str) -> Value {
     json!({"name": name, "mountPath": path, "readOnly": true})
 }
+
+/// The kubelet puts the address of the Service `kubernetes` in place of the variable.
+const OWN_KUBE_APISERVER: &str = "$(KUBERNETES_SERVICE_HOST),kubernetes.default.svc";
 
 /// The proxy-servers' port for agents, unless the configuration says otherwise.
 const DEFAULT_AGENT_PORT: u16 = 8091;

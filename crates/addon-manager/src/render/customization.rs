@@ -147,7 +147,7 @@ fn infrastructure_tolerations() -> Vec<Toleration> {
 pub(super) struct Variables<'a>(BTreeMap<&'a str, &'a str>);
 
 impl<'a> Variables<'a> {
-    fn new(config: Option<&'a AddOnDeploymentConfigSpec>) -> Self {
+    pub(super) fn new(config: Option<&'a AddOnDeploymentConfigSpec>) -> Self {
         let variables = config.map_or(&[][..], |config| &config.customized_variables);
         let pairs = variables
             .iter()

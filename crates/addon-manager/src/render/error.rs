@@ -88,6 +88,19 @@ pub enum RenderError {
         /// What stands there.
         given: String,
     },
+    /// An amount of a resource that is none.
+    #[error(
+        "resourceRequirements of {container}: {resource} is {given:?}, which is no quantity such \
+         as 100m or 64Mi"
+    )]
+    Quantity {
+        /// Of which containers.
+        container: String,
+        /// Which resource.
+        resource: String,
+        /// What stands there.
+        given: String,
+    },
     /// TLS settings with which no server could start.
     #[error("the ConfigMap ocm-tls-profile cannot be used: {cause}")]
     Tls {

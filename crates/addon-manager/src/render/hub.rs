@@ -141,7 +141,7 @@ impl<'a> Hub<'a> {
                 "apiGroups": [""],
                 "resources": ["configmaps"],
                 "resourceNames": [AGENT_TABLE_CONFIG_MAP],
-                "verbs": ["get", "list", "watch"],
+                "verbs": ["list", "watch"],
             }],
         }))
     }
@@ -234,7 +234,7 @@ impl<'a> Hub<'a> {
 
 /// The Service's port for the tunnel's clients, whatever the containers listen on: it is written
 /// into the configuration of clients.
-const SERVICE_PROXY_PORT: u16 = 8090;
+pub const SERVICE_PROXY_PORT: u16 = 8090;
 /// The Service's port for agents, likewise.
 const SERVICE_AGENT_PORT: u16 = 8091;
 

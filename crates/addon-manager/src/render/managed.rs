@@ -11,7 +11,7 @@ use cluster_proxy_kube_api::names::{
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
-use super::customization::Customization;
+use super::customization::{Customization, Variables};
 use super::error::RenderError;
 use super::hub::{HubPorts, is_label};
 use super::service_proxy_args::ServiceProxyArguments;
@@ -80,6 +80,37 @@ pub fn managed(settings: &ManagedSettings<'_>) -> Result<Vec<Value>, RenderError
     Ok(objects)
 }
 
+/// What can be asked through the tunnel to one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    /// Its service-proxy, by the tunnel host.
+    pub service_proxy: bool,
+    /// Its kube-apiserver, by the cluster's name.
+    pub kube_api_proxy: bool,
+}
+
+impl Answers {
+    /// What the agent is rendered with.
+    ///
+    /// # Errors
+    ///
+    /// [`RenderError`] for a switch that is neither true nor false.
+    pub fn new(
+        config: Option<&AddOnDeploymentConfigSpec>,
+        manager: &ManagerConfig,
+    ) -> Result<Self, RenderError> {
+        Self::of(&Variables::new(config), manager)
+    }
+
+    fn of(variables: &Variables<'_>, manager: &ManagerConfig) -> Result<Self, RenderError> {
+        let switch = |name, default| Ok(variables.boolean(name)?.unwrap_or(default));
+        Ok(Self {
+            service_proxy: switch("enableServiceProxy", manager.service_proxy)?,
+            kube_api_proxy: switch("enableKubeApiProxy", manager.kube_api_proxy)?,
+        })
+    }
+}
+
 /// What is rendered from, understood.
 pub(super) struct Agent<'a> {
     pub(super) settings: &'a ManagedSettings<'a>,
@@ -107,13 +138,9 @@ impl<'a> Agent<'a> {
             settings.deployment_config,
         )?;
         let variables = &customization.variables;
-        let kube_api_proxy = variables
-            .boolean("enableKubeApiProxy")?
-            .unwrap_or(settings.manager.kube_api_proxy);
-        let runs_service_proxy = variables
-            .boolean("enableServiceProxy")?
-            .unwrap_or(settings.manager.service_proxy);
-        let service_proxy = runs_service_proxy
+        let answers = Answers::of(variables, settings.manager)?;
+        let service_proxy = answers
+            .service_proxy
             .then(|| ServiceProxyArguments::new(&spec.proxy_agent, &customization))
             .transpose()?;
         let (host, own_port) = match settings.entrypoint {
@@ -128,7 +155,7 @@ impl<'a> Agent<'a> {
         let server = (host.to_owned(), server_port);
         Ok(Self {
             settings,
-            kube_api_proxy,
+            kube_api_proxy: answers.kube_api_proxy,
             service_proxy,
             hub_ports: HubPorts::of(settings.configuration)?,
             tunnel_host: TunnelHost::of(settings.name),
@@ -318,11 +345,25 @@ impl<'a> Agent<'a> {
     }
 }
 
-/// The port of an HTTP proxy's URL, if it has one.
+/// The port of an HTTP proxy's URL: the scheme's where it names none, http's where there is none.
 fn port_of(url: &str) -> Option<u16> {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split('/').next()?;
-    authority.rsplit_once(':')?.1.parse().ok()
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    if host.is_empty() {
+        return None;
+    }
+    let port = host
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    let default = if scheme.eq_ignore_ascii_case("https") {
+        443
+    } else {
+        80
+    };
+    Some(port.unwrap_or(default))
 }
 
 /// Whether a Service can be called so: an RFC 1035 label.
@@ -339,3 +380,24 @@ pub(super) const CLIENT_CA_KEY: &str = "client-ca.crt";
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const RBAC_VERSION: &str = "rbac.authorization.k8s.io/v1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_http_proxies() {
+        for (url, port) in [
+            ("http://proxy:3128", Some(3128)),
+            ("proxy:3128/", Some(3128)),
+            ("http://user:80@proxy", Some(80)),
+            ("http://user:p%40ss@proxy:8080", Some(8080)),
+            ("HTTPS://proxy", Some(443)),
+            ("http://[fd00::1]", Some(80)),
+            ("http://[fd00::1]:3128", Some(3128)),
+            ("", None),
+        ] {
+            assert_eq!(port_of(url), port, "{url}");
+        }
+    }
+}

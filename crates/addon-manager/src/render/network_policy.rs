@@ -1,7 +1,7 @@
 //! Network policies. Peers are ports alone: a policy can name neither hosts nor load balancers.
 
 use cluster_proxy_kube_api::names::{
-    ADDON_LABEL, ADDON_NAME, COMPONENT_LABEL, COMPONENT_NAME_LABEL, PROXY_AGENT,
+    ADDON_LABEL, ADDON_NAME, COMPONENT_LABEL, COMPONENT_NAME_LABEL, MANAGER_COMPONENT, PROXY_AGENT,
     PROXY_AGENT_NETWORK_POLICY, PROXY_SERVER, PROXY_SERVER_NETWORK_POLICY, USER_SERVER,
 };
 use kube::api::DynamicObject;
@@ -24,7 +24,11 @@ pub(super) fn proxy_server(hub: &Hub<'_>) -> DynamicObject {
                 // leads to the hub. Both show certificates.
                 {"ports": [tcp(hub.ports.proxy), tcp(hub.ports.agent)]},
                 {
-                    "from": [{"podSelector": {"matchLabels": {COMPONENT_LABEL: USER_SERVER}}}],
+                    "from": [
+                        {"podSelector": {"matchLabels": {COMPONENT_LABEL: USER_SERVER}}},
+                        // It asks whether clusters are reachable.
+                        {"podSelector": {"matchLabels": {COMPONENT_LABEL: MANAGER_COMPONENT}}},
+                    ],
                     "ports": [tcp(hub.ports.proxy)],
                 },
             ],

@@ -32,6 +32,16 @@ impl Requirements {
                 .size_limit(MAX_REGEX_BYTES)
                 .build()
                 .map_err(|_| wrong())?;
+            let quantities = [&one.resources.limits, &one.resources.requests];
+            for (resource, quantity) in quantities.into_iter().flatten().flatten() {
+                if !is_quantity(&quantity.0) {
+                    return Err(RenderError::Quantity {
+                        container: id.clone(),
+                        resource: resource.clone(),
+                        given: quantity.0.clone(),
+                    });
+                }
+            }
             let resources = json!({
                 "limits": one.resources.limits,
                 "requests": one.resources.requests,
@@ -52,6 +62,24 @@ impl Requirements {
             .map(|(_, resources)| resources)
     }
 }
+
+/// Whether Kubernetes takes `text` as an amount of a resource that is not negative: a decimal
+/// number and a suffix (`k8s.io/apimachinery/pkg/api/resource`).
+fn is_quantity(text: &str) -> bool {
+    let text = text.strip_prefix('+').unwrap_or(text);
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, suffix) = text.split_at(end.unwrap_or(text.len()));
+    let has_digit = number.bytes().any(|byte| byte.is_ascii_digit());
+    let dots = number.bytes().filter(|byte| *byte == b'.').count();
+    let exponent = suffix.strip_prefix(['e', 'E']);
+    let is_exponent = exponent.is_some_and(|exponent| exponent.parse::<i16>().is_ok());
+    has_digit && dots <= 1 && (SUFFIXES.contains(&suffix) || is_exponent)
+}
+
+/// Of powers of ten and of two.
+const SUFFIXES: [&str; 16] = [
+    "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei",
+];
 
 /// Compiled, an id takes a few kilobytes; one that takes a megabyte is a mistake.
 const MAX_REGEX_BYTES: usize = 1024 * 1024;
@@ -86,6 +114,29 @@ mod tests {
         assert_eq!(given.of("proxy-agent").unwrap()["limits"]["cpu"], "1");
         assert_eq!(given.of("service-proxy").unwrap()["limits"]["cpu"], "0");
         assert_eq!(Requirements::default().of("proxy-agent"), None);
+    }
+
+    #[test]
+    fn quantities_are_those_of_kubernetes() {
+        for good in [
+            "0", "1", "+1", ".5", "1.", "100m", "1.5Gi", "12e6", "12E-3", "3E",
+        ] {
+            assert!(is_quantity(good), "{good}");
+        }
+        for bad in [
+            "", ".", "-1", "1GB", "1 Gi", "1.2.3", "Mi", "1mi", "1e", "1e+", "ü",
+        ] {
+            assert!(!is_quantity(bad), "{bad}");
+        }
+        let given = json!({
+            "containerID": "*:*:*", "resources": {"requests": {"memory": "64MB"}},
+        });
+        let error = Requirements::new(&[serde_json::from_value(given).unwrap()]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "resourceRequirements of *:*:*: memory is \"64MB\", which is no quantity such as 100m \
+             or 64Mi"
+        );
     }
 
     #[test]

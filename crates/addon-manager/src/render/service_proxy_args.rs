@@ -106,6 +106,13 @@ fn oidc(variables: &Variables<'_>) -> Result<Vec<String>, RenderError> {
         (Some(issuer), Some(client)) => (issuer, client),
         _ => return Err(RenderError::OidcIncomplete),
     };
+    if !issuer.starts_with("https://") {
+        return Err(RenderError::Variable {
+            name: "oidcIssuerURL",
+            given: issuer.to_owned(),
+            wanted: "a URL that begins with https://",
+        });
+    }
     let mut arguments = vec![
         format!("--oidc-issuer-url={issuer}"),
         format!("--oidc-client-id={client}"),
@@ -132,6 +139,16 @@ fn oidc(variables: &Variables<'_>) -> Result<Vec<String>, RenderError> {
         .list("oidcSigningAlgs")
         .filter(|list| !list.is_empty())
     {
+        if let Some(unknown) = algorithms
+            .iter()
+            .find(|it| !SIGNING_ALGORITHMS.contains(it))
+        {
+            return Err(RenderError::Variable {
+                name: "oidcSigningAlgs",
+                given: (*unknown).to_owned(),
+                wanted: "a list of RS256, RS384, RS512, ES256, ES384, ES512, PS256, PS384, PS512",
+            });
+        }
         arguments.push(format!("--oidc-signing-algs={}", algorithms.join(",")));
     }
     if let Some(json) = variables.text("oidcRequiredClaimsJSON") {
@@ -157,6 +174,11 @@ fn required_claims(json: &str) -> Result<Vec<String>, RenderError> {
     });
     claims.collect()
 }
+
+/// With which ID tokens may be signed, as a kube-apiserver takes them.
+const SIGNING_ALGORITHMS: [&str; 9] = [
+    "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512",
+];
 
 /// Extra attributes that say where a token came from and change nobody's rights (KEP-4193): a
 /// managed cluster's audit log is worth more with them.

@@ -137,11 +137,12 @@ fn the_condition_says_what_the_managed_cluster_says() {
              "conditions": [condition("False", 2)]},
         ]},
     }));
-    assert!(applied(std::slice::from_ref(&fine)).unwrap().holds);
+    let applied_state = applied(std::slice::from_ref(&fine)).unwrap().state;
+    assert_eq!(applied_state, addon::State::True);
     assert_eq!(applied(&[work(json!({}))]), None);
     assert_eq!(applied(&[fine.clone(), stale]), None);
     let refused = applied(&[fine, failed]).unwrap();
-    assert!(!refused.holds);
+    assert_eq!(refused.state, addon::State::False);
     assert!(
         refused.message.ends_with("Deployment d: M"),
         "{}",

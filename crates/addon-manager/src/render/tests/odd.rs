@@ -59,6 +59,13 @@ fn variables_have_to_make_sense() {
     assert!(with(&[("oidcIssuerURL", "https://i")]).contains("go together"));
     let issuer = ("oidcIssuerURL", "https://i");
     let client = ("oidcClientID", "c");
+    let plain = with(&[("oidcIssuerURL", "http://i"), client]);
+    assert!(plain.contains("begins with https://"), "{plain}");
+    let unsigned = with(&[issuer, client, ("oidcSigningAlgs", "RS256,none")]);
+    assert!(
+        unsigned.contains("\"none\", and must be a list of RS256"),
+        "{unsigned}"
+    );
     for claims in ["[]", "{", r#"{"a": 1}"#] {
         let text = with(&[issuer, client, ("oidcRequiredClaimsJSON", claims)]);
         assert!(text.contains("a JSON object of strings"), "{text}");
