@@ -2,6 +2,8 @@
 
 mod addon_agent;
 mod certs;
+mod completion;
+mod controllers;
 mod manager;
 mod proxy_agent;
 mod proxy_server;
@@ -24,7 +26,9 @@ pub(crate) enum Command {
     ServiceProxy(service_proxy::Args),
     AddonAgent(addon_agent::Args),
     Manager(manager::Args),
+    Controllers(controllers::Args),
     Certs(certs::Args),
+    Completion(completion::Args),
 }
 
 impl Command {
@@ -38,7 +42,9 @@ impl Command {
             Self::ServiceProxy(_) => "service-proxy",
             Self::AddonAgent(_) => "addon-agent",
             Self::Manager(_) => "manager",
+            Self::Controllers(_) => "controllers",
             Self::Certs(_) => "certs",
+            Self::Completion(_) => "completion",
         }
     }
 
@@ -52,7 +58,9 @@ impl Command {
             Self::ServiceProxy(args) => Box::pin(service_proxy::run(args)).await,
             Self::AddonAgent(args) => Box::pin(addon_agent::run(args)).await,
             Self::Manager(args) => Box::pin(manager::run(args)).await,
+            Self::Controllers(args) => Box::pin(controllers::run(args)).await,
             Self::Certs(args) => certs::run(args),
+            Self::Completion(args) => completion::run(args),
         }
     }
 }

@@ -11,9 +11,15 @@ use cluster_proxy_runtime::logs;
 
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 
+/// Over the flags of logs in `--help`.
+pub(crate) const LOGS_HEADING: &str = "Logs";
+
+/// Over klog's that have no effect here.
+pub(crate) const KLOG_HEADING: &str = "Logs, as klog has them";
+
 /// How the program logs.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Logs")]
+#[command(next_help_heading = LOGS_HEADING)]
 pub(crate) struct LogFlags {
     /// What is logged: error, warn, info, debug or trace, or a filter such as
     /// `info,cluster_proxy_tunnel=debug`. Beats --v.
@@ -43,14 +49,18 @@ pub(crate) struct LogFlags {
 struct Klog;
 
 impl Table for Klog {
-    const HEADING: &'static str = "Logs, as klog has them";
+    const HEADING: &'static str = KLOG_HEADING;
     const FLAGS: &'static [ForeignFlag] = &[
         ignored("vmodule", Kind::Text, "Verbosity by file"),
         ignored("logtostderr", Kind::Bool, "Log to standard error"),
         ignored("alsologtostderr", Kind::Bool, "Log to standard error too"),
         ignored("log-dir", Kind::Text, "Folder of log files"),
         ignored("log-file", Kind::Text, "Log file"),
-        ignored("log-file-max-size", Kind::Number, "Its size in MB"),
+        ignored(
+            "log-file-max-size",
+            Kind::Number,
+            "Size of the log file in MB",
+        ),
         ignored(
             "log-flush-frequency",
             Kind::Duration,
@@ -64,7 +74,7 @@ impl Table for Klog {
         ignored(
             "legacy-stderr-threshold-behavior",
             Kind::Bool,
-            "How that is read",
+            "How --stderrthreshold is read",
         ),
         ignored("skip-headers", Kind::Bool, "No headers before messages"),
         ignored("skip-log-headers", Kind::Bool, "No headers in log files"),

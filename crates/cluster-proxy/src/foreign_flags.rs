@@ -85,9 +85,12 @@ impl<T: Table> ForeignFlags<T> {
     /// A usage error that names the flag.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         for (flag, values) in &self.given {
+            let mut last = String::new();
             for value in values {
-                flag.check(value)?;
+                last = flag.parse(value)?;
             }
+            // Of a flag given twice the last value holds.
+            flag.check_supported(&last)?;
         }
         let names: Vec<_> = self.given.iter().map(|(flag, _)| flag.name).collect();
         if !names.is_empty() {
@@ -98,29 +101,35 @@ impl<T: Table> ForeignFlags<T> {
 }
 
 impl ForeignFlag {
-    fn check(&self, value: &str) -> Result<(), StartError> {
-        let usage = |cause: String| StartError::usage(format_args!("--{}", self.name), cause);
-        let value = match self.kind {
+    /// The value as `supported` has it.
+    fn parse(&self, value: &str) -> Result<String, StartError> {
+        match self.kind {
             Kind::Bool => go_bool(value)
                 .map(|value| value.to_string())
-                .map_err(usage)?,
+                .map_err(|cause| self.usage(cause)),
             Kind::Number => match value.parse::<f64>() {
-                Ok(_) => value.to_owned(),
-                Err(_) => return Err(usage(format!("{value:?} is not a number"))),
+                Ok(_) => Ok(value.to_owned()),
+                Err(_) => Err(self.usage(format!("{value:?} is not a number"))),
             },
-            Kind::Duration => {
-                let parsed = value.parse::<GoDuration>();
-                parsed.map_err(|error| usage(format!("{value:?} is {error}")))?;
-                value.to_owned()
-            }
-            Kind::Text => value.to_owned(),
-        };
+            Kind::Duration => match value.parse::<GoDuration>() {
+                Ok(_) => Ok(value.to_owned()),
+                Err(error) => Err(self.usage(format!("{value:?} is {error}"))),
+            },
+            Kind::Text => Ok(value.to_owned()),
+        }
+    }
+
+    fn check_supported(&self, value: &str) -> Result<(), StartError> {
         match self.supported {
-            Some(supported) if !supported.contains(&value.as_str()) => {
-                Err(usage(format!("{value:?} is not supported yet")))
+            Some(supported) if !supported.contains(&value) => {
+                Err(self.usage(format!("{value:?} is not supported yet")))
             }
             _ => Ok(()),
         }
+    }
+
+    fn usage(&self, cause: String) -> StartError {
+        StartError::usage(format_args!("--{}", self.name), cause)
     }
 
     fn arg(&self, heading: &'static str) -> Arg {
@@ -130,9 +139,9 @@ impl ForeignFlag {
                 let supported = supported.iter().filter(|value| !value.is_empty());
                 let supported: Vec<_> = supported.copied().collect();
                 if supported.is_empty() {
-                    "not supported yet".to_owned()
+                    "refused unless empty".to_owned()
                 } else {
-                    format!("only {} is supported", supported.join(" or "))
+                    format!("refused unless it is {}", supported.join(" or "))
                 }
             }
         };
@@ -231,10 +240,13 @@ mod tests {
         check(&["--profiling", "--profiling=false", "--qps=0.5", "--qps=-1"]).unwrap();
         check(&["--mode=grpc", "--leases=F"]).unwrap();
         check(&["--mode="]).unwrap();
+        check(&["--mode=http-connect", "--mode=grpc"]).unwrap();
     }
 
     #[test]
     fn what_would_be_missed_and_what_is_wrong_is_refused() {
+        check(&["--mode=grpc", "--mode=http-connect"]).unwrap_err();
+        check(&["--qps=many", "--qps=1"]).unwrap_err();
         for (line, said) in [
             (
                 "--mode=http-connect",
@@ -261,7 +273,7 @@ mod tests {
         let help = command.render_long_help().to_string();
         for part in [
             "How often (accepted, without effect here)",
-            "Protocol (only grpc is supported)",
+            "Protocol (refused unless it is grpc)",
         ] {
             assert!(help.contains(part), "{help}");
         }

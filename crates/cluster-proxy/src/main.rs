@@ -6,32 +6,23 @@
 //!
 //! Called by the name of a Go program (a link will do), it is that program's command at once.
 
+mod command_line;
 mod commands;
 mod flags;
+#[cfg(test)]
+mod flags_page;
 mod foreign_flags;
+mod help;
 mod role;
 
-use std::ffi::{OsStr, OsString};
-use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 use cluster_proxy_identity::tls::install_crypto_provider;
 use cluster_proxy_runtime::error::StartError;
 
+use crate::command_line::CommandLine;
 use crate::commands::Command;
-
-/// Reach the kube-apiserver and the Services of managed clusters that the hub cannot dial.
-///
-/// Agents in the managed clusters dial out to the hub; requests travel back through those
-/// connections. `quickstart` shows it at work on this machine.
-#[derive(Debug, Parser)]
-#[command(name = "cluster-proxy", version, arg_required_else_help = true)]
-struct CommandLine {
-    #[command(subcommand)]
-    command: Command,
-}
 
 fn main() -> ExitCode {
     let command_line = match parse() {
@@ -49,9 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn parse() -> Result<CommandLine, ExitCode> {
-    let args = with_subcommand(std::env::args_os().collect());
-    let args = cluster_proxy_runtime::flags::normalize(args);
-    CommandLine::try_parse_from(args).map_err(|error| match error.kind() {
+    CommandLine::read(std::env::args_os().collect()).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -64,27 +53,6 @@ fn parse() -> Result<CommandLine, ExitCode> {
             ExitCode::from(StartError::usage("", "").exit_code())
         }
     })
-}
-
-/// Names under which this program is one of its commands, with that command's flags: images of the
-/// Go cluster-proxy have programs of these names, and charts start them.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("agent", "addon-agent"),
-    ("manager", "manager"),
-    ("proxy-agent", "proxy-agent"),
-    ("proxy-server", "proxy-server"),
-];
-
-/// The command line with the command that the program's own name stands for.
-fn with_subcommand(mut args: Vec<OsString>) -> Vec<OsString> {
-    let called = args.first().map(Path::new).and_then(Path::file_name);
-    let program = PROGRAMS
-        .iter()
-        .find(|(name, _)| called == Some(OsStr::new(name)));
-    if let Some((_, command)) = program {
-        args.insert(1, OsString::from(command));
-    }
-    args
 }
 
 fn start(command: Command) -> Result<ExitCode, StartError> {

@@ -293,6 +293,36 @@ fn underscores_and_klog_verbosity_are_taken() {
     );
 }
 
+/// What a chart appends to the flags that it renders replaces them.
+#[test]
+fn of_a_repeated_flag_the_last_value_holds() {
+    let files = Files::new();
+    let absent = files.path("absent");
+    let line = complaint(
+        &files.role(
+            "proxy-agent",
+            &[
+                ("--ca-cert", "/rendered"),
+                ("--sync-forever", "true"),
+                ("--sync-forever", "false"),
+                ("--ca-cert", absent.to_str().unwrap()),
+            ],
+        ),
+        1,
+    );
+    let named = line.contains(absent.to_str().unwrap());
+    assert!(named && line.contains("--ca-cert"), "{line}");
+    let mode = [("--mode", "http-connect"), ("--mode", "grpc")];
+    let line = complaint(
+        &files.role(
+            "proxy-server",
+            &[&mode[..], &[("--server-cert", "/absent")]].concat(),
+        ),
+        1,
+    );
+    assert!(line.contains("--server-cert /absent"), "{line}");
+}
+
 /// Every flag of the Go programs that does nothing here, as charts write them.
 #[test]
 fn flags_of_the_go_programs_are_taken() {
@@ -382,7 +412,6 @@ fn flags_that_would_be_missed_are_refused() {
         ("proxy-agent", "--service-account-token-path", "/token"),
         ("proxy-agent", "--count-server-leases", "true"),
         ("user-server", "--exposed-services-configmap", "mine"),
-        ("service-proxy", "--oidc-issuer-url", "https://issuer"),
     ] {
         let line = complaint(&files.role(role, &[(flag, value)]), 64);
         let said = format!("{flag}: {value:?} is not supported yet");
@@ -395,6 +424,8 @@ fn flags_that_would_be_missed_are_refused() {
         ("proxy-server", "--cipher-suites", "TLS_UNHEARD_OF"),
         ("proxy-agent", "--log-flush-frequency", "often"),
         ("service-proxy", "--max-idle-conns", "many"),
+        ("service-proxy", "--oidc-issuer-url", "https://issuer"),
+        ("service-proxy", "--oidc-client-id", "client"),
     ] {
         let line = complaint(&files.role(role, &[(flag, value)]), 64);
         assert!(line.contains(flag), "{role} {flag}={value}: {line}");
@@ -431,6 +462,55 @@ fn the_addon_agent_says_what_it_lacks() {
     }
 }
 
+/// The environment of the agent's pod comes from an AddOnDeploymentConfig, which anybody can
+/// mistype.
+#[test]
+fn a_malformed_proxy_in_the_environment_stops_the_start() {
+    let files = Files::new();
+    let kubeconfig = files.path("kubeconfig").display().to_string();
+    let certificates = [
+        ("agent-cert", "clusters/managed/proxy-agent.crt"),
+        ("agent-key", "clusters/managed/proxy-agent.key"),
+        ("ca-cert", "ca.crt"),
+    ];
+    let certificates =
+        certificates.map(|(flag, file)| format!("--{flag}={}", files.path(file).display()));
+    let kubeconfig = format!("--kubeconfig={kubeconfig}");
+    for (role, flags) in [
+        ("proxy-agent", &certificates[..]),
+        ("addon-agent", std::slice::from_ref(&kubeconfig)),
+    ] {
+        for (variable, value, cause) in [
+            (
+                "HTTPS_PROXY",
+                "http://user:s3cret@proxy:port",
+                "its port is none",
+            ),
+            (
+                "https_proxy",
+                "socks5://user:s3cret@proxy",
+                "SOCKS proxies are not",
+            ),
+        ] {
+            let output = Command::new("timeout")
+                .args(["20", env!("CARGO_BIN_EXE_cluster-proxy"), role])
+                .args(flags)
+                .env_remove("HTTPS_PROXY")
+                .env(variable, value)
+                .output()
+                .unwrap();
+            let line = complaint(&output, 64);
+            assert!(line.contains(variable) && line.contains(cause), "{line}");
+            let all = String::from_utf8_lossy(&output.stderr);
+            assert!(!all.contains("s3cret"), "{all}");
+        }
+        let help = String::from_utf8(cluster_proxy(&[role, "--help"]).stdout).unwrap();
+        for variable in ["HTTPS_PROXY", "NO_PROXY", "ROOT_CA_CERT"] {
+            assert!(help.contains(variable), "{variable} is not in {help}");
+        }
+    }
+}
+
 /// Images of the Go cluster-proxy have programs of these names.
 #[test]
 fn called_by_another_name_it_is_that_program() {
@@ -458,6 +538,15 @@ fn called_by_another_name_it_is_that_program() {
         );
         let line = complaint(&run(&["--no_such-flag=1"]), 64);
         assert!(line.contains("--no-such-flag"), "{name}: {line}");
+        let version = run(&["--version"]);
+        let said = String::from_utf8(version.stdout).unwrap();
+        let program = if command.is_empty() {
+            "cluster-proxy".to_owned()
+        } else {
+            format!("cluster-proxy-{command}")
+        };
+        let version_of_it = format!("{program} {}\n", env!("CARGO_PKG_VERSION"));
+        assert!(version.status.success() && said == version_of_it, "{said}");
         if command.is_empty() {
             let made = run(&["certs", "--out", files.path(".").to_str().unwrap()]);
             assert!(made.status.success(), "{name}: {made:?}");
@@ -487,7 +576,9 @@ fn help_teaches() {
         "user-server",
         "service-proxy",
         "addon-agent",
+        "manager",
         "certs",
+        "completion",
         "quickstart",
     ] {
         assert!(text.contains(command), "{command} is not in {text}");
@@ -499,6 +590,26 @@ fn help_teaches() {
             "{help}"
         );
     }
+}
+
+#[test]
+fn completion_knows_commands_and_flags() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = cluster_proxy(&["completion", shell]);
+        let text = String::from_utf8(script.stdout).unwrap();
+        assert!(script.status.success(), "{shell}: {text}");
+        for part in ["proxy-server", "impersonate-extra-key", "completion"] {
+            assert!(text.contains(part), "{shell} knows no {part}");
+        }
+    }
+    let script = "source <(\"$0\" completion bash) && complete -p cluster-proxy";
+    let completes = Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_cluster-proxy")])
+        .output()
+        .unwrap();
+    assert!(completes.status.success(), "{completes:?}");
+    let line = complaint(&cluster_proxy(&["completion", "tcsh"]), 64);
+    assert!(line.contains("tcsh"), "{line}");
 }
 
 #[test]

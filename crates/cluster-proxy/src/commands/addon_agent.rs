@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::ArgAction;
 use cluster_proxy_addon_agent::{AddonAgent, Config, LeaseConfig, PortForwardConfig};
+use cluster_proxy_http_proxy::Proxies;
 use cluster_proxy_identity::ClusterName;
 use cluster_proxy_kube_client::{Connection, FollowedKubeconfig};
 use cluster_proxy_runtime::drain::DrainLimits;
@@ -23,10 +24,16 @@ use crate::role::Role;
 /// Cluster Management shows the addon as available by it. With --enable-port-forward-proxy it also
 /// listens on 127.0.0.1:8091 and carries what the proxy-agent sends there to a proxy-server's pod,
 /// through the hub's kube-apiserver: then no other port of the hub has to be open.
+///
+/// If HTTPS_PROXY is set, the hub's kube-apiserver is reached through that HTTP proxy, unless
+/// NO_PROXY names it: `http://[user:password@]host[:port]`, or https:// for one that speaks TLS
+/// itself, whose certificate must come from a CA of this machine, of the kubeconfig or of the file
+/// ROOT_CA_CERT. Both variables mean what they mean to Go programs, in lower case too. A proxy-url
+/// in the kubeconfig wins. The pod's own kube-apiserver is never reached through a proxy.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Name of this cluster on the hub, for the log.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Lease")]
     cluster_name: Option<ClusterName>,
     /// Namespace of the Lease [default: the pod's, or the kubeconfig's].
     #[arg(
@@ -113,7 +120,12 @@ pub(crate) struct Args {
     drain_timeout: GoDuration,
 
     /// Address of /healthz, /readyz and /metrics.
-    #[arg(long, default_value = ":8888", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        default_value = ":8888",
+        value_name = "HOST:PORT",
+        help_heading = "Operations"
+    )]
     health_probe_bind_address: HostPort,
 
     #[command(flatten)]
@@ -137,6 +149,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         logs,
     } = args;
     logs.init()?;
+    // Looked at whether or not it is used: a pod that starts says that its settings make sense.
+    let proxies = Proxies::from_environment()?;
     let managed =
         Connection::from_flag(kubeconfig.as_deref().map(|path| file("--kubeconfig", path)))
             .map_err(StartError::failed)?;
@@ -153,8 +167,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             )
         })?;
         Some(PortForwardConfig {
-            hub: FollowedKubeconfig::load(file("--hub-kubeconfig", &kubeconfig))
-                .map_err(StartError::failed)?,
+            hub: FollowedKubeconfig::load_through(file("--hub-kubeconfig", &kubeconfig), proxies)?,
             listener: listen("--port-forward-bind-address", &port_forward_bind_address).await?,
             namespace: proxy_server_namespace,
             port: proxy_server_agent_port,

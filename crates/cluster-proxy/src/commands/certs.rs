@@ -16,21 +16,21 @@ use serde_json::json;
 ///
 /// Writes into --out (made if absent):
 ///
-///   ca.crt, ca.key                              the CA; ca.key stays where you run this
-///   hub/proxy-server.{crt,key}                  proxy-server --server-cert, --server-key
-///   hub/agent-server.{crt,key}                  proxy-server --cluster-cert, --cluster-key
-///   hub/user-server.{crt,key}                   user-server --server-cert, --server-key
-///   hub/user-server-client.{crt,key}            user-server --proxy-cert, --proxy-key
-///   clusters/NAME/proxy-agent.{crt,key}         proxy-agent --agent-cert, --agent-key
-///   clusters/NAME/service-proxy.{crt,key}       service-proxy --cert, --key
+///   ca.crt, ca.key                         the CA; ca.key stays where this runs
+///   hub/proxy-server.{crt,key}             proxy-server --server-cert, -key
+///   hub/agent-server.{crt,key}             proxy-server --cluster-cert, -key
+///   hub/user-server.{crt,key}              user-server --server-cert, -key
+///   hub/user-server-client.{crt,key}       user-server --proxy-cert, -key
+///   clusters/NAME/proxy-agent.{crt,key}    proxy-agent --agent-cert, -key
+///   clusters/NAME/service-proxy.{crt,key}  service-proxy --cert, --key
 ///
-/// A second run with another --cluster adds to what is there: an existing CA is used, existing
-/// certificates are kept unless --renew is given. Each role needs ca.crt beside its own pair, and
-/// nothing of another role.
+/// A second run with another --cluster adds to what is there: an existing CA is
+/// used, existing certificates are kept unless --renew is given. Each role needs
+/// ca.crt beside its own pair, and nothing of another role.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Args {
-    /// Folder to write into.
+    /// Folder to write into, made if absent.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 
@@ -52,7 +52,7 @@ pub(crate) struct Args {
     )]
     namespace: String,
 
-    /// Make the certificates anew (the CA stays).
+    /// Make the certificates of this command line anew; the CA stays.
     #[arg(long)]
     renew: bool,
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, ValueEnum};
-use cluster_proxy_addon_manager::{Manager, ManagerConfig};
+use cluster_proxy_addon_manager::{Duty, Manager, ManagerConfig};
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
@@ -76,7 +76,7 @@ pub(crate) struct Args {
         help_heading = "Hub"
     )]
     image_pull_policy: PullPolicy,
-    /// Render network policies.
+    /// Render NetworkPolicies around the programs on the hub and in managed clusters.
     #[arg(
         long,
         default_value = "false",
@@ -145,11 +145,21 @@ pub(crate) struct Args {
     feature_gates: FeatureGates,
 
     /// Address of /healthz and /readyz.
-    #[arg(long, default_value = ":58081", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        default_value = ":58081",
+        value_name = "HOST:PORT",
+        help_heading = "Operations"
+    )]
     health_probe_bind_address: HostPort,
     /// Address of /metrics; 0 is none.
-    #[arg(long, default_value = ":58080", value_name = "HOST:PORT")]
-    metrics_bind_address: MetricsAddress,
+    #[arg(
+        long,
+        default_value = ":58080",
+        value_name = "HOST:PORT",
+        help_heading = "Operations"
+    )]
+    metrics_bind_address: OptionalAddress,
 
     #[command(flatten)]
     logs: LogFlags,
@@ -175,9 +185,9 @@ impl PullPolicy {
 
 /// An address, or none.
 #[derive(Debug, Clone)]
-struct MetricsAddress(Option<HostPort>);
+pub(super) struct OptionalAddress(pub(super) Option<HostPort>);
 
-impl FromStr for MetricsAddress {
+impl FromStr for OptionalAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -243,14 +253,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     logs.init()?;
     let hub = Connection::from_flag(kubeconfig.as_deref().map(|path| file("--kubeconfig", path)))
         .map_err(StartError::failed)?;
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let config = ManagerConfig {
+        duty: Duty::Addon,
         namespace: given(namespace).unwrap_or_else(|| hub.namespace().to_owned()),
-        // Unlike a pod's name, a uuid is another one after the pod was replaced under its name.
-        identity: match given(identity) {
-            Some(name) => format!("{name}_{}", uuid::Uuid::new_v4()),
-            None => uuid::Uuid::new_v4().to_string(),
-        },
+        identity: self::identity(identity),
         leader_election: leader_elect,
         signer_secret_namespace,
         signer_secret_name,
@@ -266,14 +272,28 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let manager = Manager::new(hub, config, &mut role.registry, &role.readiness);
     let work = Box::pin(manager.run(role.drain.clone()));
     let mut addresses = vec![("--health-probe-bind-address", &health_probe_bind_address)];
-    if let MetricsAddress(Some(address)) = &metrics_bind_address {
+    if let OptionalAddress(Some(address)) = &metrics_bind_address {
         addresses.push(("--metrics-bind-address", address));
     }
     role.run_at(&addresses, LIMITS, work).await
 }
 
+/// A value that is there and not empty.
+pub(super) fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// Who this process is among its replicas. Unlike a pod's name, a uuid is another one after the
+/// pod was replaced under its name.
+pub(super) fn identity(name: Option<String>) -> String {
+    match given(name) {
+        Some(name) => format!("{name}_{}", uuid::Uuid::new_v4()),
+        None => uuid::Uuid::new_v4().to_string(),
+    }
+}
+
 /// Nobody is connected to a manager: it ends as soon as the object at hand is done.
-const LIMITS: DrainLimits = DrainLimits {
+pub(super) const LIMITS: DrainLimits = DrainLimits {
     min: Duration::ZERO,
     limit: Duration::from_secs(20),
 };
@@ -296,8 +316,8 @@ mod tests {
 
     #[test]
     fn metrics_can_be_off() {
-        assert!("0".parse::<MetricsAddress>().unwrap().0.is_none());
-        assert!(":58080".parse::<MetricsAddress>().unwrap().0.is_some());
-        assert!("58080".parse::<MetricsAddress>().is_err());
+        assert!("0".parse::<OptionalAddress>().unwrap().0.is_none());
+        assert!(":58080".parse::<OptionalAddress>().unwrap().0.is_some());
+        assert!("58080".parse::<OptionalAddress>().is_err());
     }
 }

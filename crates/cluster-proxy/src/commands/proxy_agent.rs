@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use cluster_proxy_http_proxy::Proxies;
 use cluster_proxy_identity::tls::{ClientTls, ClientTlsFiles};
 use cluster_proxy_identity::{AnnouncedIdentifiers, PeerIdentity, ProvenAgent, TunnelHost};
 use cluster_proxy_proxy_agent::{Config, ProxyAgent};
@@ -22,52 +23,97 @@ use crate::role::Role;
 /// Nothing has to reach this program but its own cluster's health checks. It announces the tunnel
 /// host of the cluster that its certificate proves, and hands connections for that host to the
 /// service-proxy; other targets are dialled as they are named.
+///
+/// If HTTPS_PROXY is set, the hub is reached through that HTTP proxy, unless NO_PROXY names the
+/// hub: `http://[user:password@]host[:port]`, or https:// for one that speaks TLS itself, whose
+/// certificate must come from a CA of this machine, of --ca-cert or of the file ROOT_CA_CERT.
+/// Both variables mean what they mean to Go programs, in lower case too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Certificate that proves this agent's cluster.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Hub")]
     agent_cert: PathBuf,
-    /// Its private key.
-    #[arg(long, value_name = "FILE")]
+    /// Private key of --agent-cert.
+    #[arg(long, value_name = "FILE", help_heading = "Hub")]
     agent_key: PathBuf,
     /// CA that the proxy-server's certificate must come from.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Hub")]
     ca_cert: PathBuf,
     /// Host of the proxy-server.
-    #[arg(long, default_value = "127.0.0.1", value_name = "HOST")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1",
+        value_name = "HOST",
+        help_heading = "Hub"
+    )]
     proxy_server_host: String,
-    /// Its port for agents.
-    #[arg(long, default_value_t = 8091, value_name = "PORT")]
+    /// The proxy-server's port for agents.
+    #[arg(
+        long,
+        default_value_t = 8091,
+        value_name = "PORT",
+        help_heading = "Hub"
+    )]
     proxy_server_port: u16,
     /// Where this cluster's service-proxy listens.
-    #[arg(long, default_value = "127.0.0.1:7443", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        default_value = "127.0.0.1:7443",
+        value_name = "HOST:PORT",
+        help_heading = "Cluster"
+    )]
     service_proxy_address: HostPort,
 
     /// This agent's id [default: a new uuid].
-    #[arg(long, env = "PROXY_AGENT_ID", value_name = "ID")]
+    #[arg(long, env = "PROXY_AGENT_ID", value_name = "ID", help_heading = "Hub")]
     agent_id: Option<String>,
     /// More names under which it wants to be found, as a URL query:
     /// `host=a&ipv4=1.2.3.4&default-route=true`.
-    #[arg(long, default_value = "", value_name = "QUERY")]
+    #[arg(long, default_value = "", value_name = "QUERY", help_heading = "Hub")]
     agent_identifiers: String,
     /// First wait between two attempts to connect.
-    #[arg(long, default_value = "1s", value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "1s",
+        value_name = "DURATION",
+        help_heading = "Hub"
+    )]
     sync_interval: GoDuration,
     /// Longest wait between two attempts to connect.
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "10s",
+        value_name = "DURATION",
+        help_heading = "Hub"
+    )]
     sync_interval_cap: GoDuration,
     /// Go on looking for servers beyond the count they state.
-    #[arg(long)]
+    #[arg(long, help_heading = "Hub")]
     sync_forever: bool,
 
     /// Address of /healthz, /readyz and /metrics; empty is all.
-    #[arg(long, default_value = "", value_name = "ADDRESS")]
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "ADDRESS",
+        help_heading = "Operations"
+    )]
     health_server_host: String,
-    /// Port of the same.
-    #[arg(long, default_value_t = 8093, value_name = "PORT")]
+    /// Port of /healthz, /readyz and /metrics.
+    #[arg(
+        long,
+        default_value_t = 8093,
+        value_name = "PORT",
+        help_heading = "Operations"
+    )]
     health_server_port: u16,
     /// After SIGTERM, let open connections run for this long before they are cut.
-    #[arg(long, default_value = "20s", value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "20s",
+        value_name = "DURATION",
+        help_heading = "Operations"
+    )]
     drain_timeout: GoDuration,
 
     #[command(flatten)]
@@ -194,8 +240,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         }
     }
     let server = target("--proxy-server-host", &proxy_server_host, proxy_server_port)?;
+    let proxies = Proxies::from_environment()?.trusting(ca_cert);
+    let http_proxy = proxies.towards(&server.host(), server.port()).cloned();
+    if let Some(proxy) = &http_proxy {
+        tracing::info!(proxy = %proxy.url(), "the hub is reached through an HTTP proxy");
+    }
     let service_proxy = &service_proxy_address;
     let config = Config {
+        http_proxy,
         identifiers,
         service_proxy: target(
             "--service-proxy-address",

@@ -33,13 +33,13 @@ pub(crate) struct Args {
     /// Certificate shown to clients of the tunnel.
     #[arg(long, value_name = "FILE", help_heading = "Clients")]
     server_cert: PathBuf,
-    /// Its private key.
+    /// Private key of --server-cert.
     #[arg(long, value_name = "FILE", help_heading = "Clients")]
     server_key: PathBuf,
     /// CA that clients' certificates must come from.
     #[arg(long, value_name = "FILE", help_heading = "Clients")]
     server_ca_cert: PathBuf,
-    /// Port for clients.
+    /// Port for clients of the tunnel: the user-server, and whoever else has a certificate for it.
     #[arg(
         long,
         default_value_t = 8090,
@@ -59,13 +59,13 @@ pub(crate) struct Args {
     /// Certificate shown to agents.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     cluster_cert: PathBuf,
-    /// Its private key.
+    /// Private key of --cluster-cert.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     cluster_key: PathBuf,
     /// CA that agents' certificates must come from.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     cluster_ca_cert: PathBuf,
-    /// Port for agents.
+    /// Port that proxy-agents dial.
     #[arg(
         long,
         default_value_t = 8091,
@@ -108,7 +108,9 @@ pub(crate) struct Args {
     /// Kubeconfig of the hub, for --agent-table-configmap [default: the pod's service account].
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     kubeconfig: Option<PathBuf>,
-    /// How an agent is chosen, in this order: destHost, defaultRoute, default.
+    /// How an agent is chosen, in this order: destHost (one found under the name that was asked
+    /// for), defaultRoute (one that announced `default-route=true`), default (any). A cluster's
+    /// tunnel host is found by its name alone, whatever stands here.
     #[arg(
         long,
         default_value_t = ProxyStrategies::default(),
@@ -117,7 +119,7 @@ pub(crate) struct Args {
     )]
     proxy_strategies: ProxyStrategies,
 
-    /// This server's id, distinct for each server of a hub.
+    /// This server's id, distinct for each server of a hub [default: a new uuid].
     #[arg(
         long,
         env = "PROXY_SERVER_ID",
@@ -150,13 +152,28 @@ pub(crate) struct Args {
     cipher_suites: Vec<String>,
 
     /// Port of /healthz, /readyz and /metrics.
-    #[arg(long, default_value_t = 8092, value_name = "PORT")]
+    #[arg(
+        long,
+        default_value_t = 8092,
+        value_name = "PORT",
+        help_heading = "Operations"
+    )]
     health_port: u16,
-    /// Address of the same; empty is all.
-    #[arg(long, default_value = "", value_name = "ADDRESS")]
+    /// Address of /healthz, /readyz and /metrics; empty is all.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "ADDRESS",
+        help_heading = "Operations"
+    )]
     health_bind_address: String,
     /// After SIGTERM, let open connections run for this long before they are cut.
-    #[arg(long, default_value = "20s", value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "20s",
+        value_name = "DURATION",
+        help_heading = "Operations"
+    )]
     graceful_shutdown_timeout: GoDuration,
 
     #[command(flatten)]
@@ -201,7 +218,11 @@ impl Table for Konnectivity {
     const FLAGS: &'static [ForeignFlag] = &[
         refused("mode", Kind::Text, &["", "grpc"], "What clients speak"),
         refused("uds-name", Kind::Text, &[""], "Unix socket for clients"),
-        ignored("delete-existing-uds-file", Kind::Bool, "With --uds-name"),
+        ignored(
+            "delete-existing-uds-file",
+            Kind::Bool,
+            "Delete a socket left at --uds-name",
+        ),
         refused(
             "agent-namespace",
             Kind::Text,
@@ -229,15 +250,27 @@ impl Table for Konnectivity {
         ignored(
             "lease-namespace",
             Kind::Text,
-            "With --enable-lease-controller",
+            "Namespace of the Leases of --enable-lease-controller",
         ),
-        ignored("lease-label", Kind::Text, "With --enable-lease-controller"),
-        ignored("kubeconfig-qps", Kind::Number, "Requests a second with it"),
-        ignored("kubeconfig-burst", Kind::Number, "Requests in a burst"),
+        ignored(
+            "lease-label",
+            Kind::Text,
+            "Label of the Leases of --enable-lease-controller",
+        ),
+        ignored(
+            "kubeconfig-qps",
+            Kind::Number,
+            "Requests a second with --kubeconfig",
+        ),
+        ignored(
+            "kubeconfig-burst",
+            Kind::Number,
+            "Requests in a burst with --kubeconfig",
+        ),
         ignored(
             "kube-api-content-type",
             Kind::Text,
-            "Encoding of those requests",
+            "Encoding of requests with --kubeconfig",
         ),
         ignored(
             "admin-bind-address",
@@ -270,11 +303,15 @@ impl Table for Konnectivity {
             Kind::Duration,
             "Limit for an agent to dial; it is 8s, and agents give up after 5s",
         ),
-        ignored("xfr-channel-size", Kind::Number, "Packets in a queue"),
+        ignored(
+            "xfr-channel-size",
+            Kind::Number,
+            "Packets in an agent's queue; HTTP/2 bounds it here",
+        ),
         ignored(
             "frontend-write-channel-size",
             Kind::Number,
-            "Packets in a queue",
+            "Packets in a client's queue; HTTP/2 bounds it here",
         ),
         ignored("warn-on-channel-limit", Kind::Bool, "Warn of full queues"),
     ];

@@ -1,5 +1,7 @@
 //! `service-proxy`: the managed cluster's HTTPS front.
 
+mod oidc_flags;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -12,44 +14,60 @@ use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_service_proxy::{Config, Impersonation, ServiceProxy, ServiceProxyMetrics};
 
+use self::oidc_flags::OidcFlags;
 use crate::flags::{DrainFlags, LogFlags, file};
-use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 use crate::role::Role;
 
 /// The managed cluster's HTTPS front: decides as whom a request goes to the kube-apiserver.
 ///
 /// A user whom the hub's user-server states (over mutual TLS; nobody else's word counts) is
 /// impersonated, within bounds that not even the user-server can widen. A token of this cluster is
-/// reviewed here and passed on as it is. In a pod it uses the pod's service account; elsewhere it
+/// reviewed here and passed on as it is. An ID token of --oidc-issuer-url is verified and its user
+/// impersonated. In a pod it uses the pod's service account; elsewhere it
 /// needs --kubeconfig.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Certificate for this cluster's tunnel host.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Clients")]
     cert: PathBuf,
-    /// Its private key.
-    #[arg(long, value_name = "FILE")]
+    /// Private key of --cert.
+    #[arg(long, value_name = "FILE", help_heading = "Clients")]
     key: PathBuf,
     /// CA that the user-server's client certificate must come from. Without it nobody's statement
     /// about a user counts.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Clients")]
     client_ca_cert: Option<PathBuf>,
-    /// Address to listen on.
-    #[arg(long, default_value = ":7443", value_name = "HOST:PORT")]
+    /// Address to listen on: the proxy-agent dials it.
+    #[arg(
+        long,
+        default_value = ":7443",
+        value_name = "HOST:PORT",
+        help_heading = "Clients"
+    )]
     bind_address: HostPort,
 
     /// Kubeconfig of this cluster [default: the pod's service account].
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Authentication")]
     kubeconfig: Option<PathBuf>,
     /// Kubeconfig of the hub, for hub tokens that come here unreviewed (--token-review=managed at
     /// the user-server, or a user-server of the Go cluster-proxy).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Authentication")]
     hub_kubeconfig: Option<PathBuf>,
     /// How long answers about tokens are kept; 0 reviews every request.
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "10s",
+        value_name = "DURATION",
+        help_heading = "Authentication"
+    )]
     token_review_cache_ttl: GoDuration,
 
-    /// Impersonate hub users.
+    #[command(flatten)]
+    oidc: OidcFlags,
+
+    /// Impersonate hub users. If false, their requests are refused and every other token is passed
+    /// on, unreviewed unless --oidc-issuer-url is set.
     #[arg(
         long,
         default_value_t = true,
@@ -74,14 +92,29 @@ pub(crate) struct Args {
     raw_service_account_groups: bool,
 
     /// After this long an idle connection to the kube-apiserver closes.
-    #[arg(long, default_value = "90s", value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "90s",
+        value_name = "DURATION",
+        help_heading = "Kube-apiserver"
+    )]
     idle_conn_timeout: GoDuration,
     /// How long a request with `Expect: 100-continue` waits before its body is sent.
-    #[arg(long, default_value = "1s", value_name = "DURATION")]
+    #[arg(
+        long,
+        default_value = "1s",
+        value_name = "DURATION",
+        help_heading = "Kube-apiserver"
+    )]
     expect_continue_timeout: GoDuration,
 
     /// Address of /healthz, /readyz and /metrics.
-    #[arg(long, default_value = ":8000", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        default_value = ":8000",
+        value_name = "HOST:PORT",
+        help_heading = "Operations"
+    )]
     health_probe_bind_address: HostPort,
 
     #[command(flatten)]
@@ -99,20 +132,6 @@ struct GoServiceProxy;
 impl Table for GoServiceProxy {
     const HEADING: &'static str = "Go cluster-proxy";
     const FLAGS: &'static [ForeignFlag] = &[
-        refused("oidc-issuer-url", Kind::Text, &[""], "Issuer of ID tokens"),
-        refused("oidc-client-id", Kind::Text, &[""], "Audience of ID tokens"),
-        ignored("oidc-username-claim", Kind::Text, "With --oidc-issuer-url"),
-        ignored("oidc-username-prefix", Kind::Text, "With --oidc-issuer-url"),
-        ignored("oidc-groups-claim", Kind::Text, "With --oidc-issuer-url"),
-        ignored("oidc-groups-prefix", Kind::Text, "With --oidc-issuer-url"),
-        ignored(
-            "oidc-reserved-name-prefixes",
-            Kind::Text,
-            "With --oidc-issuer-url",
-        ),
-        ignored("oidc-ca-configmap", Kind::Text, "With --oidc-issuer-url"),
-        ignored("oidc-signing-algs", Kind::Text, "With --oidc-issuer-url"),
-        ignored("oidc-required-claim", Kind::Text, "With --oidc-issuer-url"),
         ignored(
             "additional-service-ca",
             Kind::Text,
@@ -146,6 +165,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         kubeconfig,
         hub_kubeconfig,
         token_review_cache_ttl,
+        oidc,
         enable_impersonation,
         impersonate_uid,
         impersonate_extra_key,
@@ -159,6 +179,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     } = args;
     logs.init()?;
     go.check()?;
+    let oidc = oidc.settings()?;
     let client_auth = if client_ca_cert.is_some() {
         ClientAuth::Optional
     } else {
@@ -182,11 +203,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         .map(|path| Connection::from_kubeconfig(file("--hub-kubeconfig", path), None))
         .transpose()
         .map_err(StartError::failed)?;
+    let oidc = oidc.map(|oidc| oidc.config(&managed)).transpose()?;
 
     let mut role = Role::new();
     role.refresh_server(&tls);
     let config = Config {
         hub,
+        oidc,
         impersonation: Impersonation {
             enabled: enable_impersonation,
             uid: impersonate_uid,

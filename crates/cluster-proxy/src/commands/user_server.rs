@@ -36,7 +36,7 @@ pub(crate) struct Args {
         help_heading = "Tunnel"
     )]
     host: String,
-    /// Its port for clients.
+    /// The proxy-server's port for clients.
     #[arg(
         long,
         default_value_t = 8090,
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// This user-server's client certificate, shown to the proxy-server and to service-proxies.
     #[arg(long, value_name = "FILE", help_heading = "Tunnel")]
     proxy_cert: PathBuf,
-    /// Its private key.
+    /// Private key of --proxy-cert.
     #[arg(long, value_name = "FILE", help_heading = "Tunnel")]
     proxy_key: PathBuf,
     /// CA that service-proxies' certificates must come from.
@@ -60,10 +60,10 @@ pub(crate) struct Args {
     /// Certificate shown to users.
     #[arg(long, value_name = "FILE", help_heading = "Users")]
     server_cert: PathBuf,
-    /// Its private key.
+    /// Private key of --server-cert.
     #[arg(long, value_name = "FILE", help_heading = "Users")]
     server_key: PathBuf,
-    /// Port for users.
+    /// Port for users, HTTPS.
     #[arg(
         long,
         default_value_t = 9092,
@@ -102,7 +102,12 @@ pub(crate) struct Args {
     token_review_cache_ttl: GoDuration,
 
     /// Address of /healthz, /readyz and /metrics.
-    #[arg(long, default_value = ":8000", value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        default_value = ":8000",
+        value_name = "HOST:PORT",
+        help_heading = "Operations"
+    )]
     health_probe_bind_address: HostPort,
 
     #[command(flatten)]
