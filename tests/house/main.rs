@@ -14,9 +14,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("identity", &[]),
     ("runtime", &[]),
     ("kube-api", &[]),
+    ("konnectivity-wire", &[]),
     ("forward", &["runtime"]),
     ("tunnel", &["identity", "runtime"]),
-    ("kube-client", &["kube-api", "identity", "runtime"]),
+    ("http-proxy", &["identity", "runtime"]),
+    (
+        "kube-client",
+        &["http-proxy", "kube-api", "identity", "runtime"],
+    ),
     (
         "authentication",
         &["kube-api", "kube-client", "identity", "runtime"],
@@ -27,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "proxy-agent",
-        &["tunnel", "kube-client", "identity", "runtime"],
+        &["tunnel", "kube-client", "http-proxy", "identity", "runtime"],
     ),
     (
         "user-server",
@@ -55,7 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("addon-agent", &["kube-client", "kube-api", "runtime"]),
     (
         "addon-manager",
-        &["kube-client", "identity", "kube-api", "runtime"],
+        &["tunnel", "kube-client", "identity", "kube-api", "runtime"],
     ),
     ("embedded-kube", &["kube-api", "identity", "runtime"]),
 ];
