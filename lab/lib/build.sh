@@ -1,11 +1,13 @@
 # shellcheck shell=bash
 # The Go builds: kubelab (Kubernetes, etcd and kubectl in one program) and
-# CoreDNS for every lab; OCM, cert-manager and helm for those who ask for them.
+# CoreDNS for every lab; OCM, cert-manager, helm and the konnectivity programs
+# for those who ask for them.
 # Results lie in the cache under a name made of the hash of all they depend on,
 # so a changed go.mod builds anew and branches do not fight.
 
 COREDNS_VERSION=v1.14.0
 CERT_MANAGER_VERSION=v1.11.5
+KONNECTIVITY_VERSION=v0.36.0
 KUBERNETES_VERSION=v1.35.4
 HELM_VERSION=v3.22.0
 OCM_VERSION=v1.0.0
@@ -13,6 +15,7 @@ declare -A MODULE_VERSION=(
     [cert-manager]=$CERT_MANAGER_VERSION
     [coredns]=$COREDNS_VERSION
     [helm]=$HELM_VERSION
+    [konnectivity]=$KONNECTIVITY_VERSION
     [kubelab]=$KUBERNETES_VERSION
     [ocm]=$OCM_VERSION
 )
@@ -45,7 +48,7 @@ build_key() {
     local dir=$LAB_DIR/go/$1
     {
         cat "$dir"/{go.mod,go.sum}
-        [[ ! -e $dir/main.go ]] || cat "$dir/main.go"
+        [[ ! -e $dir/main.go ]] || cat "$dir"/*.go
         # CoreDNS has none of its own.
         [[ $1 == coredns ]] || module_ldflags "$1"
     } | sha256sum | cut -c1-12
@@ -69,11 +72,15 @@ build_levels() {
     build_ocm
     build_helm
     build_cert_manager
+    build_konnectivity
 }
 
 build_ocm() { go_build ocm "5 min on 2 idle cores"; }
 build_helm() { go_build helm "3 min on 2 idle cores"; }
 build_cert_manager() { go_build cert-manager "4 min on 2 idle cores"; }
+build_konnectivity() { go_build konnectivity "2 min on 2 idle cores"; }
+
+konnectivity_dir() { build_dir konnectivity; }
 
 forget_killed_builds() {
     local stale
@@ -95,7 +102,13 @@ need_go() {
 
 # What is built of a module, and what of its files is kept beside the program:
 # its charts, at an address that outlives the Go module cache.
-module_package() { if [[ $1 == helm ]]; then echo helm.sh/helm/v3/cmd/helm; else echo .; fi; }
+module_packages() {
+    case $1 in
+    helm) echo helm.sh/helm/v3/cmd/helm ;;
+    konnectivity) echo . sigs.k8s.io/apiserver-network-proxy/cmd/{server,agent} ;;
+    *) echo . ;;
+    esac
+}
 module_source() {
     case $1 in
     ocm) echo open-cluster-management.io/ocm ;;
@@ -105,18 +118,22 @@ module_source() {
 
 # go_build MODULE TIME: builds beside its folder, moves into place.
 go_build() {
-    local module=$1 time=$2 dir new pid last=$SECONDS source
+    local module=$1 time=$2 dir new output pid last=$SECONDS source packages
     dir=$(build_dir "$module")
     [[ -d $dir ]] && return
     need_go "$module"
     new=$dir.new.$$
     mkdir -p "$new"
+    read -ra packages <<<"$(module_packages "$module")"
+    # Several are named by their folders.
+    output=$new/$module
+    ((${#packages[@]} == 1)) || output=$new/
     say "build: $module ${MODULE_VERSION[$module]} (cold: $time)"
     (
         cd "$LAB_DIR/go/$module" || exit
         # The machine is the developer's: stay behind whatever else it does.
         GOWORK=off GOFLAGS='' CGO_ENABLED=0 exec nice -n 5 go build -mod=readonly -trimpath -buildvcs=false \
-            -ldflags="$(module_ldflags "$module")" -o "$new/$module" "$(module_package "$module")"
+            -ldflags="$(module_ldflags "$module")" -o "$output" "${packages[@]}"
     ) >"$new/log" 2>&1 &
     pid=$!
     # Bash starts it deaf to Ctrl-C; the trap makes up for it.
@@ -137,6 +154,11 @@ go_build() {
     if [[ $module == kubelab ]]; then
         local program
         for program in "${KUBELAB_PROGRAMS[@]}"; do ln -s kubelab "$new/$program"; done
+    fi
+    if [[ $module == konnectivity ]]; then
+        mv "$new/konnectivity" "$new/konnectivity-client"
+        mv "$new/server" "$new/proxy-server"
+        mv "$new/agent" "$new/proxy-agent"
     fi
     source=$(module_source "$module")
     if [[ -n $source ]]; then

@@ -95,8 +95,10 @@ start_apiserver() {
     local cluster=$1 pki audit=()
     pki=$(pki_dir "$cluster")
     if [[ ${CLUSTER_PROXY_LAB_AUDIT:-} == 1 ]]; then
+        # 200 MB a cluster at most: two files of 100.
         audit=(--audit-policy-file="$(config_dir "$cluster")/audit-policy.yaml"
-            --audit-log-path="$STATE/$cluster/log/audit.log")
+            --audit-log-path="$STATE/$cluster/log/audit.log"
+            --audit-log-maxsize=100 --audit-log-maxbackup=1)
     fi
     start_daemon "$cluster" kube-apiserver "$(kubelab_dir)/kube-apiserver" \
         --advertise-address="${NODE_IP[$cluster]}" --secure-port=6443 \

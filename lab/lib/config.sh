@@ -79,6 +79,8 @@ END
 }
 
 # Image garbage collection is off: an image that is gone cannot be pulled.
+# syncFrequency: after a change, Secrets reach running pods within that time
+# (one minute where nobody says so).
 kubelet_config() {
     local cluster=$1 dir=$2 pki
     pki=$(pki_dir "$cluster")
@@ -101,6 +103,7 @@ cgroupDriver: cgroupfs
 cgroupRoot: /lab-$cluster
 enforceNodeAllocatable: []
 failSwapOn: false
+syncFrequency: 10s
 evictionHard: {memory.available: 100Mi, nodefs.available: 1Gi}
 imageGCHighThresholdPercent: 100
 imageGCLowThresholdPercent: 99

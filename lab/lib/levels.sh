@@ -1,9 +1,10 @@
 # shellcheck shell=bash
 # What can be put on top of the bare clusters, each by a name that "up" takes:
-# OCM (lib/ocm.sh) and cert-manager (lib/cert-manager.sh). A level stays until
-# "reset": its state is the clusters' own.
+# OCM (lib/ocm.sh), cert-manager (lib/cert-manager.sh), and the hub joined to
+# itself (lib/local-cluster.sh). A level stays until "reset": its state is the
+# clusters' own.
 
-LEVELS=(ocm cert-manager)
+LEVELS=(ocm cert-manager local-cluster)
 
 need_level_name() {
     local level
@@ -29,12 +30,17 @@ level_mark() { printf '%s/level-%s' "$STATE" "$1"; }
 level_asked_for() { [[ -e $(level_mark "$1") ]]; }
 level_ready() { "${1//-/_}_ready"; }
 
+# level_module LEVEL: what it is built from.
+level_module() {
+    if [[ $1 == local-cluster ]]; then printf ocm; else printf '%s' "$1"; fi
+}
+
 # level_images LEVEL: the folder of its tars (and chart), named by all that
 # goes into them.
 level_images() {
     printf '%s/images-%s-%s' "$CACHE" "$1" "$({
         cat "$LAB_DIR/lib/image.sh" "$LAB_DIR/lib/$1.sh"
-        build_key "$1"
+        build_key "$(level_module "$1")"
     } | sha256sum | cut -c1-12)"
 }
 

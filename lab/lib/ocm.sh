@@ -6,7 +6,6 @@ OCM_NAMESPACE=open-cluster-management
 OCM_PROGRAMS=(registration-operator registration placement work addon)
 OCM_REGISTRY=quay.io/open-cluster-management
 OCM_USER=10001
-OCM_CLUSTER=/apis/cluster.open-cluster-management.io/v1/managedclusters/managed
 
 # One image under the five names that the charts and the operators give out.
 ocm_images() {
@@ -23,15 +22,21 @@ ocm_images() {
     rm -rf "$root"
 }
 
-# Available by the word of an agent that is alive, not of a former run's.
-ocm_ready() {
-    condition_is hub "$OCM_CLUSTER" ManagedClusterConditionAvailable True &&
-        api hub /apis/coordination.k8s.io/v1/namespaces/managed/leases/managed-cluster-lease |
+ocm_ready() { ocm_joined managed; }
+
+# managed_cluster NAME: its path at the hub.
+managed_cluster() { printf '/apis/cluster.open-cluster-management.io/v1/managedclusters/%s' "$1"; }
+
+# ocm_joined NAME: available by the word of an agent that is alive, not of a
+# former run's.
+ocm_joined() {
+    condition_is hub "$(managed_cluster "$1")" ManagedClusterConditionAvailable True &&
+        api hub "/apis/coordination.k8s.io/v1/namespaces/$1/leases/managed-cluster-lease" |
         jq -e --arg since "$(alive_since)" '.spec.renewTime >= $since' >/dev/null
 }
 
 ocm_up() {
-    local cluster pids=() pid charts kubeconfig
+    local cluster pids=() pid charts
     build_ocm
     make_level_images ocm
     for cluster in "${CLUSTERS[@]}"; do
@@ -43,17 +48,30 @@ ocm_up() {
     charts=$(build_dir ocm)/deploy
     helm_install hub "$OCM_NAMESPACE" cluster-manager "$charts/cluster-manager/chart/cluster-manager" \
         --set "images.tag=$OCM_VERSION,replicaCount=1,createBootstrapSA=true"
-    kubeconfig=$(bootstrap_kubeconfig) || die "ocm: no bootstrap token from the hub"
-    adopt_namespace managed open-cluster-management-agent klusterlet
-    helm_install managed "$OCM_NAMESPACE" klusterlet "$charts/klusterlet/chart/klusterlet" \
-        --set "images.tag=$OCM_VERSION,replicaCount=1,klusterlet.clusterName=managed,klusterlet.mode=Singleton" \
-        --set-file bootstrapHubKubeConfig=<(printf '%s\n' "$kubeconfig")
+    klusterlet_install managed managed
     say "ocm: both charts installed"
     wait_for 180 "ocm: the hub's controllers" deployments_available hub open-cluster-management-hub 5 ||
         die "ocm: the hub does not come up: kubectl get pods -n open-cluster-management-hub"
     say "ocm: the hub's controllers run"
-    wait_for 180 "ocm: managed to be joined and available" ocm_accept_and_see ||
-        die "ocm: managed did not join: kubectl get managedclusters,csr on hub, pods in open-cluster-management-agent on managed"
+    ocm_join managed managed
+}
+
+# klusterlet_install CLUSTER NAME: the agent that asks the hub to let CLUSTER
+# join under that name.
+klusterlet_install() {
+    local kubeconfig charts
+    charts=$(build_dir ocm)/deploy
+    kubeconfig=$(bootstrap_kubeconfig) || die "ocm: no bootstrap token from the hub"
+    adopt_namespace "$1" open-cluster-management-agent klusterlet
+    helm_install "$1" "$OCM_NAMESPACE" klusterlet "$charts/klusterlet/chart/klusterlet" \
+        --set "images.tag=$OCM_VERSION,replicaCount=1,klusterlet.clusterName=$2,klusterlet.mode=Singleton" \
+        --set-file bootstrapHubKubeConfig=<(printf '%s\n' "$kubeconfig")
+}
+
+# ocm_join CLUSTER NAME: lets it in, and waits until it is.
+ocm_join() {
+    wait_for 180 "ocm: $2 to be joined and available" ocm_accept_and_see "$2" ||
+        die "ocm: $2 did not join: kubectl get managedclusters,csr on hub, pods in open-cluster-management-agent on $1"
 }
 
 # adopt_namespace CLUSTER NAMESPACE RELEASE: where somebody has made it already,
@@ -84,18 +102,18 @@ current-context: bootstrap
 END
 }
 
-# What "clusteradm accept" does: approve the certificate, let the cluster in.
+# What "clusteradm accept NAME" does: approve the certificate, let the cluster in.
 ocm_accept_and_see() {
     local cluster pending
-    if cluster=$(api hub "$OCM_CLUSTER") && jq -e '.spec.hubAcceptsClient | not' <<<"$cluster" >/dev/null; then
-        kubectl_of hub patch managedcluster managed --type merge --patch '{"spec":{"hubAcceptsClient":true}}' >/dev/null || return 1
+    if cluster=$(api hub "$(managed_cluster "$1")") && jq -e '.spec.hubAcceptsClient | not' <<<"$cluster" >/dev/null; then
+        kubectl_of hub patch managedcluster "$1" --type merge --patch '{"spec":{"hubAcceptsClient":true}}' >/dev/null || return 1
     fi
     mapfile -t pending < <(
-        api hub "/apis/certificates.k8s.io/v1/certificatesigningrequests?labelSelector=open-cluster-management.io/cluster-name=managed" |
+        api hub "/apis/certificates.k8s.io/v1/certificatesigningrequests?labelSelector=open-cluster-management.io/cluster-name=$1" |
             jq -r '.items[] | select(.status == {}) | .metadata.name'
     )
     if ((${#pending[@]})); then
         kubectl_of hub certificate approve "${pending[@]}" >/dev/null || return 1
     fi
-    ocm_ready
+    ocm_joined "$1"
 }

@@ -1,18 +1,14 @@
 //! What the manager keeps true, and what it never does.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_identity::TunnelHost;
 use cluster_proxy_testkit::eventually_blocking;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::{Value, json};
 
+use crate::certificate_requests::openssl;
 use crate::{ADDON_NAMESPACE, AGENT_NAMESPACE, Setting};
-
-const PROXY_AGENT_SIGNER: &str = "open-cluster-management.io/proxy-agent-signer";
 
 /// The certificates that OCM's agent got for this cluster say this cluster, and nothing else.
 pub(crate) fn certificates_are_per_cluster(setting: &Setting) -> Result<()> {
@@ -46,22 +42,8 @@ fn certificate(setting: &Setting, signer: &str) -> Result<String> {
         "-o",
         "go-template={{index .data \"tls.crt\" | base64decode}}",
     ])?;
-    openssl(&["x509", "-noout", "-text"], &pem)
-}
-
-fn openssl(arguments: &[&str], input: &str) -> Result<String> {
-    let mut child = Command::new("openssl")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().context("no standard input")?;
-    stdin.write_all(input.as_bytes())?;
-    drop(stdin);
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "openssl {arguments:?}: {output:?}");
-    Ok(String::from_utf8(output.stdout)?)
+    let text = openssl(&["x509", "-noout", "-text"], pem.as_bytes())?;
+    Ok(String::from_utf8(text)?)
 }
 
 pub(crate) fn objects_come_back(setting: &Setting) -> Result<()> {
@@ -102,130 +84,6 @@ pub(crate) fn objects_come_back(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-/// What OCM's agent of `managed` asked for is approved when it asks again; the same by or for
-/// somebody else, and another subject by it, never is (CVE-2026-4740).
-pub(crate) fn foreign_requests(setting: &Setting) -> Result<()> {
-    let honest = honest_request(setting)?;
-    let request = honest["spec"]["request"].as_str().context("no request")?;
-    let user = honest["spec"]["username"].as_str().context("no user")?;
-    let other = request_of("other")?;
-    let other = openssl(&["base64", "-A"], &other)?;
-    let foreign_user = user.replace(":managed:", ":other:");
-    ensure!(foreign_user != user, "{user}");
-    let hostile = [
-        ask(setting, user, "managed", "managed", &other)?,
-        ask(setting, &foreign_user, "other", "managed", request)?,
-        ask(setting, user, "managed", "other", request)?,
-    ];
-    let again = ask(setting, user, "managed", "managed", request)?;
-    Setting::eventually("the honest request is signed", || {
-        let csr = csr(setting, &again)?;
-        ensure!(
-            csr["status"]["certificate"].is_string(),
-            "{}",
-            csr["status"]
-        );
-        Ok(())
-    });
-    for name in hostile {
-        let csr = csr(setting, &name)?;
-        ensure!(csr["status"] == json!({}), "{name}: {}", csr["status"]);
-    }
-    Ok(())
-}
-
-/// A request for the certificate of another cluster's agent, as PEM.
-fn request_of(cluster: &str) -> Result<String> {
-    let mut params = CertificateParams::default();
-    let name = format!(
-        "system:open-cluster-management:cluster:{cluster}:addon:cluster-proxy:agent:proxy-agent"
-    );
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(
-        DnType::OrganizationName,
-        "open-cluster-management:cluster-proxy",
-    );
-    params.distinguished_name.push(DnType::CommonName, name);
-    Ok(params.serialize_request(&KeyPair::generate()?)?.pem()?)
-}
-
-/// The request for the proxy-agent's certificate that OCM made and the manager approved.
-fn honest_request(setting: &Setting) -> Result<Value> {
-    let list = setting.lab.hub.kubectl(&[
-        "get",
-        "csr",
-        "-l",
-        "open-cluster-management.io/addon-name=cluster-proxy",
-        "-o",
-        "json",
-    ])?;
-    let list: Value = serde_json::from_str(&list)?;
-    let items = list["items"].as_array().context("no items")?;
-    let signed = items.iter().find(|csr| {
-        csr["spec"]["signerName"] == PROXY_AGENT_SIGNER && csr["status"]["certificate"].is_string()
-    });
-    signed.cloned().context("no signed request")
-}
-
-/// Makes a request as `user`, an agent of `its_cluster`, labelled for `cluster`; its name.
-fn ask(
-    setting: &Setting,
-    user: &str,
-    its_cluster: &str,
-    cluster: &str,
-    request: &str,
-) -> Result<String> {
-    let csr = json!({
-        "apiVersion": "certificates.k8s.io/v1",
-        "kind": "CertificateSigningRequest",
-        "metadata": {
-            "generateName": "addon-test-",
-            "labels": {
-                "open-cluster-management.io/addon-name": "cluster-proxy",
-                "open-cluster-management.io/cluster-name": cluster,
-            },
-        },
-        "spec": {
-            "request": request,
-            "signerName": PROXY_AGENT_SIGNER,
-            "usages": ["digital signature", "key encipherment", "client auth"],
-        },
-    });
-    let mut command = setting.lab.hub.kubectl_command(&[
-        "create",
-        "-f",
-        "-",
-        "-o",
-        "name",
-        &format!("--as={user}"),
-        &format!("--as-group=system:open-cluster-management:{its_cluster}"),
-        "--as-group=system:authenticated",
-        // An agent of a cluster that is not there may make no requests at all.
-        "--as-group=system:masters",
-    ]);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    let mut stdin = child.stdin.take().context("no standard input")?;
-    stdin.write_all(csr.to_string().as_bytes())?;
-    drop(stdin);
-    let output = child.wait_with_output()?;
-    ensure!(output.status.success(), "{output:?}");
-    let name = String::from_utf8(output.stdout)?;
-    let (_, name) = name.trim().rsplit_once('/').context("no name")?;
-    Ok(name.to_owned())
-}
-
-fn csr(setting: &Setting, name: &str) -> Result<Value> {
-    let csr = setting
-        .lab
-        .hub
-        .kubectl(&["get", "csr", name, "-o", "json"])?;
-    Ok(serde_json::from_str(&csr)?)
-}
-
 /// First `prefer`, and `cluster` once the agent has had its certificate for two minutes.
 pub(crate) fn agent_table(setting: &Setting) -> Result<()> {
     let limit = Duration::from_secs(200);
@@ -243,8 +101,73 @@ pub(crate) fn agent_table(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-/// What stays on purpose: Helm's CRD, the namespaces, and the manager's Lease, which it cannot
-/// give back once Helm has taken its rights.
+/// The condition `TunnelReachable` is true with a round-trip time, false with where to look while
+/// no agent runs, and true again.
+pub(crate) fn tunnel_reachable(setting: &Setting) -> Result<()> {
+    let condition = || -> Result<Value> {
+        let addon = setting.lab.hub.kubectl(&[
+            "get",
+            "managedclusteraddon",
+            "cluster-proxy",
+            "-n",
+            "managed",
+            "-o",
+            "json",
+        ])?;
+        let addon: Value = serde_json::from_str(&addon)?;
+        let conditions = addon["status"]["conditions"].as_array();
+        let found = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == "TunnelReachable");
+        found.cloned().context("no condition TunnelReachable")
+    };
+    let reached = || {
+        Setting::eventually("TunnelReachable is True", || {
+            let condition = condition()?;
+            let message = condition["message"].as_str().unwrap_or_default();
+            ensure!(
+                condition["status"] == "True"
+                    && message.contains("service-proxy and back in ")
+                    && message.ends_with(" ms"),
+                "{condition}"
+            );
+            Ok(())
+        });
+    };
+    reached();
+    let deployment = "deployment/cluster-proxy-proxy-agent";
+    let replicas = setting.agent(&["get", deployment, "-o", "jsonpath={.spec.replicas}"])?;
+    // Pods that drain, a minute until it is asked again, and a failure has to be sure.
+    let limit = Duration::from_secs(200);
+    eventually_blocking(limit, "TunnelReachable is False", || {
+        // Open Cluster Management sets it back from time to time.
+        setting.agent(&["scale", deployment, "--replicas=0"])?;
+        let condition = condition()?;
+        let message = condition["message"].as_str().unwrap_or_default();
+        ensure!(
+            condition["status"] == "False"
+                && condition["reason"] == "AgentNotConnected"
+                && message.contains(AGENT_NAMESPACE),
+            "{condition}"
+        );
+        Ok(())
+    });
+    let replicas = format!("--replicas={}", replicas.trim());
+    setting.agent(&["scale", deployment, &replicas])?;
+    reached();
+    let events = setting
+        .lab
+        .hub
+        .kubectl(&["get", "events", "-n", "managed"])?;
+    ensure!(
+        events.contains("AgentNotConnected") && events.contains("TunnelReachable"),
+        "{events}"
+    );
+    Ok(())
+}
+
+/// What stays on purpose: Helm's CRD and the namespaces.
 pub(crate) fn uninstall(setting: &Setting) -> Result<()> {
     let hub = &setting.lab.hub;
     hub.helm(&["uninstall", "-n", ADDON_NAMESPACE, "cluster-proxy"])?;
@@ -264,7 +187,9 @@ pub(crate) fn uninstall(setting: &Setting) -> Result<()> {
         "service/proxy-entrypoint-external",
     ];
     Setting::eventually("nothing is left on the hub", || {
-        let mut left = ours(setting.hub(&["get", namespaced, "-o", "name"])?);
+        // The manager's Lease goes with the configuration.
+        let in_namespace = format!("{namespaced},leases");
+        let mut left = ours(setting.hub(&["get", &in_namespace, "-o", "name"])?);
         left.retain(|object| !story.contains(&object.as_str()));
         left.extend(ours(hub.kubectl(&["get", cluster_wide, "-o", "name"])?));
         let of_cluster = format!("{namespaced},manifestworks,managedclusteraddons");

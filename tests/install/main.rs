@@ -3,7 +3,12 @@
 //! cluster's pods. Needs a lab that nobody else has installed anything in, and the image's tar in
 //! `CLUSTER_PROXY_IMAGE`.
 
+mod announced_names;
+mod certificate_requests;
 mod controllers;
+mod kubeconfig;
+mod other_cluster;
+mod rights;
 mod story;
 
 use std::path::{Path, PathBuf};
@@ -82,6 +87,10 @@ fn main() -> ExitCode {
                 story::another_namespace,
             ),
             (
+                "tokens of pods, and the managed cluster's own",
+                story::other_tokens,
+            ),
+            (
                 "every certificate is its own cluster's",
                 controllers::certificates_are_per_cluster,
             ),
@@ -94,13 +103,39 @@ fn main() -> ExitCode {
                 story::pods_come_back_eventually,
             ),
             (
-                "foreign certificate requests are never approved",
-                controllers::foreign_requests,
+                "TunnelReachable says whether a request gets through",
+                controllers::tunnel_reachable,
             ),
             (
                 "the table of agents names the cluster",
                 controllers::agent_table,
             ),
+            (
+                "hard case 15: requests with one thing wrong are never approved",
+                certificate_requests::never_approved,
+            ),
+            (
+                "hard case 15: what is signed is what was registered",
+                certificate_requests::what_is_signed,
+            ),
+            (
+                "hard case 25: the agent has the listed rights and no others",
+                rights::of_the_agent,
+            ),
+            (
+                "hard case 25: the agent's hub identity has nothing of another cluster",
+                rights::of_the_hub_identity,
+            ),
+            (
+                "hard case 14: names of another cluster are not an agent's",
+                announced_names::not_its_own,
+            ),
+            (
+                "hard case 14: the agent of a detached cluster is out",
+                announced_names::detached,
+            ),
+            ("requests still go on", story::pods_come_back_eventually),
+            ("every right that is granted is used", rights::are_all_used),
             ("uninstalled, nothing is left", controllers::uninstall),
         ],
     )

@@ -1,6 +1,7 @@
 //! The story's commands, in its order.
 
 use anyhow::{Context as _, Result, ensure};
+use cluster_proxy_tests::http::{Answer, curl};
 use serde_json::Value;
 
 use crate::{ADDON_NAMESPACE, Setting, root};
@@ -170,7 +171,64 @@ fn ask(setting: &Setting, namespace: &str) -> Result<Value> {
         "-c",
         &command,
     ])?;
-    // kubectl says first which container it is.
+    // kubectl says first which container it is, and nothing else where that had ended before it
+    // could attach.
+    let said = match said
+        .trim()
+        .strip_prefix("Defaulting debug container name to ")
+    {
+        Some(name) if !said.contains('{') => {
+            setting.hub(&["logs", pod.trim(), "-c", name.trim_end_matches('.')])?
+        }
+        _ => said,
+    };
     let json = said.find('{').map(|at| &said[at..]).unwrap_or_default();
     serde_json::from_str(json).with_context(|| format!("no answer: {said}"))
+}
+
+/// A token that the hub bound to a pod says more about its bearer, all of which the managed cluster
+/// is told; one of the managed cluster's own is the managed cluster's to review.
+pub(crate) fn other_tokens(setting: &Setting) -> Result<()> {
+    let hub = &setting.lab.hub;
+    let image = setting.lab.tools_image();
+    hub.apply(&format!(
+        "{{apiVersion: v1, kind: Pod, metadata: {{name: bearer, namespace: {HUB_NAMESPACE}}}, \
+         spec: {{serviceAccountName: test-sa, terminationGracePeriodSeconds: 0, containers: \
+         [{{name: sleep, image: {image}, imagePullPolicy: Never, command: [sleep, '600']}}]}}}}"
+    ))?;
+    let namespace = ["-n", HUB_NAMESPACE];
+    Setting::eventually("the pod has a node", || {
+        let pod = ["get", "pod", "bearer", "-o", "jsonpath={.spec.nodeName}"];
+        let node = hub.kubectl(&[&namespace[..], &pod].concat())?;
+        ensure!(node == "hub", "{node}");
+        Ok(())
+    });
+    let bound = ["--bound-object-kind=Pod", "--bound-object-name=bearer"];
+    let token = ["create", "token", "test-sa"];
+    let token = hub.kubectl(&[&namespace[..], &token, &bound].concat())?;
+    let answer = ask_with(setting, &token, "open-cluster-management-agent")?;
+    ensure!(answer.code == 200, "{answer:?}");
+    lists_the_agent(&answer.json()?)?;
+    let pod = ["delete", "pod", "bearer", "--wait=false"];
+    hub.kubectl(&[&namespace[..], &pod].concat())?;
+
+    let token = ["create", "token", "default", "-n", "kube-system"];
+    let token = setting.lab.managed.kubectl(&token)?;
+    let answer = ask_with(setting, &token, "kube-system")?;
+    let message = answer.status_message(403, "Forbidden")?;
+    let user = "\"system:serviceaccount:kube-system:default\"";
+    ensure!(message.contains(user), "{message}");
+    Ok(())
+}
+
+const HUB_NAMESPACE: &str = "open-cluster-management-hub";
+
+/// Asks for the pods of a namespace of `managed`, from the hub's node.
+fn ask_with(setting: &Setting, token: &str, namespace: &str) -> Result<Answer> {
+    let service = "service/cluster-proxy-addon-user";
+    let ip = setting.hub(&["get", service, "-o", "jsonpath={.spec.clusterIP}"])?;
+    let url = format!("https://{ip}:9092/managed/api/v1/namespaces/{namespace}/pods");
+    let bearer = format!("Authorization: Bearer {}", token.trim());
+    let arguments = ["--noproxy", "*", "--insecure", "--header", &bearer, &url];
+    curl(setting.lab.hub.command("curl"), &arguments)
 }

@@ -11,7 +11,7 @@ use cluster_proxy_kube_api::names::SERVICE_ACCOUNT_USER_PREFIX;
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Condition;
 use jiff::Timestamp;
-use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::Api;
@@ -137,18 +137,7 @@ impl LeaseKeeper {
         let parameters = PostParams::default();
         let review = SelfSubjectReview::default();
         let asked = within("own", reviews.create(&parameters, &review)).await;
-        let user = asked.ok()?.status?.user_info?;
-        let account = user.username?;
-        let (namespace, name) = account
-            .strip_prefix(SERVICE_ACCOUNT_USER_PREFIX)?
-            .split_once(':')?;
-        (namespace == self.namespace).then_some(OwnerReference {
-            api_version: "v1".to_owned(),
-            kind: "ServiceAccount".to_owned(),
-            name: name.to_owned(),
-            uid: user.uid?,
-            ..OwnerReference::default()
-        })
+        account(asked.ok()?.status?.user_info?, &self.namespace)
     }
 
     fn new_lease(&self) -> Lease {
@@ -216,6 +205,21 @@ fn is_race(error: &kube::Error) -> bool {
         return false;
     };
     status.is_conflict() || status.is_already_exists() || status.is_not_found()
+}
+
+/// A service account of `namespace` as an owner, if the user is one.
+fn account(user: UserInfo, namespace: &str) -> Option<OwnerReference> {
+    let username = user.username?;
+    let (its_namespace, name) = username
+        .strip_prefix(SERVICE_ACCOUNT_USER_PREFIX)?
+        .split_once(':')?;
+    (its_namespace == namespace).then_some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "ServiceAccount".to_owned(),
+        name: name.to_owned(),
+        uid: user.uid?,
+        ..OwnerReference::default()
+    })
 }
 
 fn now() -> MicroTime {

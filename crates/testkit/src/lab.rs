@@ -24,6 +24,7 @@ enum Level {
     Bare,
     Ocm,
     CertManager,
+    LocalCluster,
 }
 
 impl Level {
@@ -33,6 +34,7 @@ impl Level {
             Self::Bare => &[],
             Self::Ocm => &["ocm"],
             Self::CertManager => &["cert-manager"],
+            Self::LocalCluster => &["local-cluster"],
         }
     }
 }
@@ -81,6 +83,16 @@ impl Lab {
     pub fn with_cert_manager() -> anyhow::Result<Self> {
         static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
         Self::once(&LAB, Level::CertManager)
+    }
+
+    /// [`Lab::with_ocm`], and the hub is a managed cluster of its own by the name
+    /// `local-cluster`. It stays there for whoever comes next.
+    ///
+    /// # Errors
+    /// When it cannot be had, as for [`Lab::get`].
+    pub fn with_local_cluster() -> anyhow::Result<Self> {
+        static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
+        Self::once(&LAB, Level::LocalCluster)
     }
 
     /// An image in both clusters, with a shell, busybox and curl. Pods use it
@@ -222,6 +234,19 @@ impl Cluster {
             .env("NO_PROXY", "*")
             .args(args);
         command
+    }
+
+    /// Loads a container image (an OCI layout or docker archive as a tar), under the names that
+    /// the archive gives it. Pods use it with any pull policy but `Always`.
+    ///
+    /// # Errors
+    /// When the cluster's containerd does not take it.
+    pub fn import_image(&self, tar: &Path) -> anyhow::Result<()> {
+        let status = lab_command("import").arg(self.name).arg(tar).status();
+        let status = status.with_context(|| format!("run {}", lab_program().display()))?;
+        let tar = tar.display();
+        ensure!(status.success(), "lab import {} {tar}: {status}", self.name);
+        Ok(())
     }
 
     /// helm as this cluster's administrator; what it printed.

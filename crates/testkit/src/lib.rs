@@ -6,7 +6,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod fence;
+pub mod http_proxy;
 pub mod installation;
+pub mod konnectivity;
 pub mod lab;
 pub mod process;
 

@@ -145,3 +145,27 @@ async fn a_kube_apiserver_that_is_gone_is_asked_less_and_less() {
     assert!(longest >= Duration::from_secs(4), "{longest:?}");
     assert_eq!(world.renewed.waiting_for(), ["a Lease"]);
 }
+
+#[test]
+fn an_account_of_the_same_namespace_owns_the_lease_and_nobody_else_does() {
+    let owner = |username: &str, uid: Option<&str>| {
+        let user = UserInfo {
+            username: Some(username.to_owned()),
+            uid: uid.map(str::to_owned),
+            ..UserInfo::default()
+        };
+        account(user, "agent").map(|owner| (owner.kind, owner.name, owner.uid))
+    };
+    let parts = |name: &str| ("ServiceAccount".to_owned(), name.to_owned(), "u".to_owned());
+    let found = owner("system:serviceaccount:agent:cluster-proxy", Some("u"));
+    assert_eq!(found, Some(parts("cluster-proxy")));
+    assert_eq!(
+        owner("system:serviceaccount:agent:cluster-proxy", None),
+        None
+    );
+    assert_eq!(
+        owner("system:serviceaccount:other:cluster-proxy", Some("u")),
+        None
+    );
+    assert_eq!(owner("system:admin", Some("u")), None);
+}
