@@ -16,7 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("kube-api", &[]),
     ("konnectivity-wire", &[]),
     ("forward", &["runtime"]),
-    ("tunnel", &["identity", "runtime"]),
+    ("tunnel", &["konnectivity-wire", "identity", "runtime"]),
     ("http-proxy", &["identity", "runtime"]),
     (
         "kube-client",

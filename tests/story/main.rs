@@ -47,6 +47,10 @@ fn main() -> ExitCode {
                 "nobody without a token learns which clusters exist",
                 requests::no_oracle,
             ),
+            (
+                "a request with a body is refused readably",
+                requests::refused_with_a_body,
+            ),
             ("refused URLs get a Status", requests::refused_urls),
             ("Services are not exposed", requests::services),
             (

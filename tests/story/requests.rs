@@ -119,6 +119,22 @@ fn refuses_quickly(setting: &Setting, cluster: &str) -> Result<()> {
     Ok(())
 }
 
+/// A refusal is readable though the request's body is still on its way.
+pub(crate) fn refused_with_a_body(setting: &Setting) -> Result<()> {
+    let url = setting.url(CLUSTER, "apis/authentication.k8s.io/v1/selfsubjectreviews");
+    for _ in 0..20 {
+        let answer = setting.curl(&[
+            "-H",
+            "Authorization: Bearer no-such-token",
+            "--data",
+            "{\"kind\": \"SelfSubjectReview\"}",
+            &url,
+        ])?;
+        answer.status_message(401, "Unauthorized")?;
+    }
+    Ok(())
+}
+
 /// Without a token that somebody accepts, a connected, an offline and an unknown cluster answer
 /// alike.
 pub(crate) fn no_oracle(setting: &Setting) -> Result<()> {

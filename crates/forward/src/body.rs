@@ -15,6 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use crate::pool::{Http1Body, Http2Body};
+use crate::server::unread::{Reading, Unread};
 
 /// A request's or response's content, with its trailers.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ enum Kind {
     Full(Option<Bytes>),
     /// A request read by our own server. `http2` decides how its end is checked.
     Request {
-        incoming: Incoming,
+        reading: Reading,
         http2: bool,
     },
     Http1(Http1Body),
@@ -53,13 +54,23 @@ impl Body {
     }
 
     /// The body of a request that hyper's server read; `version` is that request's.
-    pub fn from_request(incoming: Incoming, version: Version) -> Self {
+    #[cfg(test)]
+    pub(crate) fn from_request(incoming: Incoming, version: Version) -> Self {
+        Self::from_request_leaving(incoming, version, &Unread::default())
+    }
+
+    /// The same; what is dropped of it before its end is left to `unread`.
+    pub(crate) fn from_request_leaving(
+        incoming: Incoming,
+        version: Version,
+        unread: &Unread,
+    ) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
         Self {
             kind: Kind::Request {
-                incoming,
+                reading: unread.reading(incoming),
                 http2: version == Version::HTTP_2,
             },
         }
@@ -95,13 +106,13 @@ impl http_body::Body for Body {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(content) => Poll::Ready(content.take().map(|data| Ok(Frame::data(data)))),
-            Kind::Request { incoming, http2 } => {
-                let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
+            Kind::Request { reading, http2 } => {
+                let frame = ready!(reading.poll_frame(context));
                 Poll::Ready(match frame {
                     Some(Ok(frame)) => Some(Ok(frame)),
                     Some(Err(source)) => Some(Err(BodyError::Http { source })),
                     // hyper takes RST_STREAM(NO_ERROR) for the end of a body; only END_STREAM is.
-                    None if *http2 && !incoming.is_end_stream() => Some(Err(BodyError::CutShort)),
+                    None if *http2 && !reading.is_end_stream() => Some(Err(BodyError::CutShort)),
                     None => None,
                 })
             }
@@ -114,7 +125,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(content) => content.is_none(),
-            Kind::Request { incoming, .. } => incoming.is_end_stream(),
+            Kind::Request { reading, .. } => reading.is_end_stream(),
             Kind::Http1(body) => body.is_end_stream(),
             Kind::Http2(body) => body.is_end_stream(),
         }
@@ -126,7 +137,7 @@ impl http_body::Body for Body {
             Kind::Full(content) => {
                 SizeHint::with_exact(content.as_ref().map_or(0, |data| data.len() as u64))
             }
-            Kind::Request { incoming, .. } => incoming.size_hint(),
+            Kind::Request { reading, .. } => reading.size_hint(),
             Kind::Http1(body) => body.size_hint(),
             Kind::Http2(body) => body.size_hint(),
         }

@@ -7,6 +7,7 @@
 
 mod connection;
 mod settings;
+pub(crate) mod unread;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::settings::{
     MAX_ERROR_RESETS, MAX_FRAME_SIZE, MAX_RESET_PENDING, MAX_SEND_BUFFER, ServerSettings,
 };
+use super::unread::{self, Unread};
 use super::{Client, Front};
 use crate::body::Body;
 use crate::connect::Protocol;
@@ -38,8 +39,15 @@ pub(crate) async fn serve<F, Io>(
         let (front, client) = (Arc::clone(&front), Arc::clone(&client));
         async move {
             let version = request.version();
-            let request = request.map(|incoming| Body::from_request(incoming, version));
-            Ok::<_, Infallible>(front.answer(request, &client).await)
+            let unread = Unread::default();
+            let comes_unasked = unread::comes_unasked(request.headers());
+            let request =
+                request.map(|incoming| Body::from_request_leaving(incoming, version, &unread));
+            let response = front.answer(request, &client).await;
+            if comes_unasked {
+                unread.discard().await;
+            }
+            Ok::<_, Infallible>(response)
         }
     });
     match protocol {

@@ -399,3 +399,53 @@ async fn many_small_unread_frames_do_not_end_the_connection() {
     let (answer, _) = sender.send_request(get("/after"), true).expect("open");
     assert_eq!(read(answer.await.expect("answered")).await.1, "/after");
 }
+
+#[tokio::test]
+async fn an_early_answer_waits_for_the_rest_of_a_short_body() {
+    let server = Running::start(ServerSettings::default()).await;
+    let mut sender = server.http2().await;
+    let request = Request::post("https://front.test/early")
+        .body(())
+        .expect("test request");
+    let (answer, mut body) = sender.send_request(request, false).expect("open");
+    sleep(Duration::from_millis(50)).await;
+    body.send_data(Bytes::from_static(b"short"), true)
+        .expect("the stream is still open");
+    let answer = read(answer.await.expect("answered")).await;
+    assert_eq!(answer, (StatusCode::OK, "/early".to_owned()));
+    let reset = timeout(
+        Duration::from_millis(100),
+        std::future::poll_fn(|context| body.poll_reset(context)),
+    );
+    assert!(reset.await.is_err(), "the stream was reset");
+}
+
+#[tokio::test]
+async fn an_early_answer_comes_though_the_body_never_ends() {
+    let server = Running::start(ServerSettings::default()).await;
+    let mut sender = server.http2().await;
+    for bytes in [1, 128 * 1024] {
+        let request = Request::post("https://front.test/early")
+            .body(())
+            .expect("test request");
+        let (answer, mut body) = sender.send_request(request, false).expect("open");
+        body.send_data(Bytes::from(vec![0; bytes]), false)
+            .expect("sent");
+        let answer = timeout(Duration::from_secs(5), answer)
+            .await
+            .expect("in time")
+            .expect("answered");
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_waits_to_be_asked_for_is_not_asked_for() {
+    let server = Running::start(ServerSettings::default()).await;
+    let answer = server
+        .http1(
+            "POST /early HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n",
+        )
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
