@@ -1,13 +1,19 @@
 //! The proxy-server's face to the users of the tunnel: HTTP/2 with one CONNECT stream for each
-//! tunnelled connection (RFC 9113 section 8.5). [`crate::ProxyServerDialer`] is the other end.
+//! tunnelled connection (RFC 9113 section 8.5), whose other end is [`crate::ProxyServerDialer`], and
+//! where it is wanted one gRPC stream of konnectivity's `ProxyService`, on the same connections.
 
 use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
+use cluster_proxy_konnectivity_wire::headers::PROXY_PATH;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::dial_error::DialError;
 use crate::error::TunnelError;
-use crate::http2::server::ServerLink;
+use crate::http2::server::{ServerLink, read_connect};
 use crate::http2::{Http2Settings, IncomingConnect};
+use crate::konnectivity::{self, PendingClient};
 
 /// The TLS application protocol (RFC 7301) of a frontend connection.
 pub const FRONTEND_ALPN: &[u8] = b"h2";
@@ -16,6 +22,10 @@ pub const FRONTEND_ALPN: &[u8] = b"h2";
 #[derive(Debug)]
 pub struct FrontendConnection<T> {
     link: ServerLink<T>,
+    /// Calls that have not said yet what they want dialled.
+    clients: Vec<PendingClient>,
+    patience: Duration,
+    serves_konnectivity: bool,
 }
 
 impl<T> FrontendConnection<T>
@@ -29,8 +39,18 @@ where
     /// When the user does not begin HTTP/2 within the handshake time-out.
     pub async fn open_over(io: T, settings: &Http2Settings) -> Result<Self, TunnelError> {
         Ok(Self {
-            link: ServerLink::start(io, "proxy-server", MAX_RESETS, settings).await?,
+            link: ServerLink::start(io, PROXY, MAX_RESETS, settings).await?,
+            clients: Vec::new(),
+            patience: settings.handshake_timeout,
+            serves_konnectivity: false,
         })
+    }
+
+    /// The same, for konnectivity's clients as well.
+    #[must_use]
+    pub fn with_konnectivity(mut self) -> Self {
+        self.serves_konnectivity = true;
+        self
     }
 
     /// The next connection asked for. Nothing is lost when the future is dropped and asked for
@@ -40,15 +60,60 @@ where
     ///
     /// What ended the connection: [`TunnelError::Closed`] when it was in order.
     pub async fn next(&mut self) -> Result<IncomingConnect, TunnelError> {
-        poll_fn(|cx| self.link.poll_connect(cx)).await
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// Takes no more streams (GOAWAY); after the last of those open the connection ends.
     pub fn finish(&mut self) {
         self.link.finish();
     }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<IncomingConnect, TunnelError>> {
+        while let Poll::Ready(stream) = self.link.poll_stream(cx) {
+            let (request, mut respond) = stream?;
+            if !self.serves_konnectivity || !konnectivity::is_call(&request, PROXY_PATH) {
+                if let Some(incoming) = read_connect(request, respond, PROXY) {
+                    return Poll::Ready(Ok(incoming));
+                }
+            } else if self.clients.len() < MAX_CLIENTS {
+                let client = PendingClient::of_call(request, respond, self.patience);
+                self.clients.extend(client);
+            } else {
+                PendingClient::refuse_call(&mut respond);
+            }
+        }
+        self.poll_clients(cx).map(Ok)
+    }
+
+    fn poll_clients(&mut self, cx: &mut Context<'_>) -> Poll<IncomingConnect> {
+        let mut index = 0;
+        while let Some(client) = self.clients.get_mut(index) {
+            let Poll::Ready(address) = client.poll_address(cx) else {
+                index += 1;
+                continue;
+            };
+            let client = self.clients.swap_remove(index);
+            match address.map(|address| address.parse()) {
+                Some(Ok(target)) => {
+                    return Poll::Ready(IncomingConnect::of_client(target, client));
+                }
+                Some(Err(error)) => client.refuse(&DialError::Invalid {
+                    details: format!("target: {error}"),
+                }),
+                None => {}
+            }
+        }
+        Poll::Pending
+    }
 }
+
+/// How this end calls itself in `Proxy-Status`.
+const PROXY: &str = "proxy-server";
 
 /// Streams a user may reset before they are seen here (CVE-2023-44487). A burst of cancelled
 /// dials is honest.
 const MAX_RESETS: usize = 256;
+
+/// A client says what it wants dialled right after its call: so many on one connection are a burst,
+/// and are looked at in turn.
+const MAX_CLIENTS: usize = 256;

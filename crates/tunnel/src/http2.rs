@@ -12,7 +12,7 @@ pub(crate) mod server;
 
 use std::time::Duration;
 
-pub use server::IncomingConnect;
+pub use crate::incoming::IncomingConnect;
 
 /// What may be set of an HTTP/2 connection of the tunnel. The defaults suit both ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

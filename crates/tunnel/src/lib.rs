@@ -9,6 +9,8 @@ pub mod dialer;
 mod error;
 pub mod frontend;
 mod http2;
+mod incoming;
+pub mod konnectivity;
 pub mod lane;
 mod proxy_status;
 pub mod relay;

@@ -1,5 +1,5 @@
 //! One tunnelled connection: a CONNECT stream of HTTP/2 (RFC 9113 section 8.5), held as h2's own
-//! halves.
+//! halves, or a konnectivity connection that behaves like one.
 //!
 //! END_STREAM is TCP's FIN in that direction, so half-close survives. An abort is
 //! RST_STREAM(CONNECT_ERROR), sent explicitly; any reset before the peer's END_STREAM, whatever
@@ -17,22 +17,43 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use h2::{Reason, RecvStream, SendStream};
+use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http2::DATA_PAYLOAD;
+mod http2;
+
+use http2::Http2Stream;
+
+use crate::konnectivity::{ClientPipe, Pipe};
 
 /// One tunnelled connection. Shut down writing to end this direction; dropped before both
 /// directions ended, it is aborted, and the peer reads an error.
 #[derive(Debug)]
 pub struct TunnelStream {
-    send: SendStream<Bytes>,
-    recv: RecvStream,
+    carrier: Carrier,
     /// Received and not yet taken by the reader; its credit is still owed.
     unread: Bytes,
-    send_ended: bool,
-    recv_ended: bool,
-    _counted: Option<CountedStream>,
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+enum Carrier {
+    Http2(Http2Stream),
+    /// On the stream that all connections of an agent share.
+    Shared(Pipe),
+    /// On a konnectivity client's own stream.
+    Client(Box<ClientPipe>),
+}
+
+/// Calls the same method of whatever carries the bytes.
+macro_rules! carrier {
+    ($stream:expr, $carrier:ident => $call:expr) => {
+        match &mut $stream.carrier {
+            Carrier::Http2($carrier) => $call,
+            Carrier::Shared($carrier) => $call,
+            Carrier::Client($carrier) => $call,
+        }
+    };
 }
 
 impl TunnelStream {
@@ -42,12 +63,22 @@ impl TunnelStream {
         counted: Option<CountedStream>,
     ) -> Self {
         Self {
-            send,
-            recv,
+            carrier: Carrier::Http2(Http2Stream::new(send, recv, counted)),
             unread: Bytes::new(),
-            send_ended: false,
-            recv_ended: false,
-            _counted: counted,
+        }
+    }
+
+    pub(crate) fn over_pipe(pipe: Pipe) -> Self {
+        Self {
+            carrier: Carrier::Shared(pipe),
+            unread: Bytes::new(),
+        }
+    }
+
+    pub(crate) fn over_client(client: ClientPipe) -> Self {
+        Self {
+            carrier: Carrier::Client(Box::new(client)),
+            unread: Bytes::new(),
         }
     }
 
@@ -61,26 +92,17 @@ impl TunnelStream {
         if !self.unread.is_empty() {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.unread))));
         }
-        while !self.recv_ended {
-            match ready!(self.recv.poll_data(cx)) {
-                Some(Ok(chunk)) if chunk.is_empty() => {}
-                Some(Ok(chunk)) => return Poll::Ready(Ok(Some(chunk))),
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => self.recv_ended = true,
-            }
-        }
-        Poll::Ready(Ok(None))
+        carrier!(self, carrier => carrier.poll_chunk(cx))
     }
 
     /// Returns credit for `taken` bytes to the peer.
     pub(crate) fn release(&mut self, taken: usize) {
-        // Fails only for more than was received, or on a stream that is gone: nothing to do then.
-        let _ = self.recv.flow_control().release_capacity(taken);
+        carrier!(self, carrier => carrier.release(taken));
     }
 
     /// Whether everything was read and the peer has ended its direction.
-    pub(crate) fn at_end(&self) -> bool {
-        self.recv_ended || (self.unread.is_empty() && self.recv.is_end_stream())
+    pub(crate) fn at_end(&mut self) -> bool {
+        self.unread.is_empty() && carrier!(self, carrier => carrier.at_end())
     }
 
     /// How many of `wanted` bytes may be sent now; at least one.
@@ -93,21 +115,7 @@ impl TunnelStream {
         cx: &mut Context<'_>,
         wanted: usize,
     ) -> Poll<io::Result<usize>> {
-        if self.send_ended {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        let wanted = wanted.min(DATA_PAYLOAD);
-        self.send.reserve_capacity(wanted);
-        // `poll_capacity` reports increases only: what is there already must be asked for first.
-        let available = match self.send.capacity() {
-            0 => match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(available)) => available,
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(self.why_closed(cx))),
-            },
-            available => available,
-        };
-        Poll::Ready(Ok(available.min(wanted)))
+        carrier!(self, carrier => carrier.poll_capacity(cx, wanted))
     }
 
     /// Sends `chunk`, for which there must be capacity, and ends this direction with it if `end`.
@@ -116,9 +124,7 @@ impl TunnelStream {
     ///
     /// `ConnectionReset` when the stream is gone.
     pub(crate) fn send(&mut self, chunk: Bytes, end: bool) -> io::Result<()> {
-        self.send.send_data(chunk, end).map_err(broken)?;
-        self.send_ended |= end;
-        Ok(())
+        carrier!(self, carrier => carrier.send(chunk, end))
     }
 
     /// Ends this direction (END_STREAM); later calls do nothing.
@@ -127,27 +133,26 @@ impl TunnelStream {
     ///
     /// `ConnectionReset` when the stream is gone.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        if self.send_ended {
-            Ok(())
-        } else {
-            self.send(Bytes::new(), true)
+        carrier!(self, carrier => carrier.finish())
+    }
+
+    /// Passes on how `source`, which came to its end of file, ended: this direction, or, when its
+    /// peer has closed for good and says so, both as far as this carrier can.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionReset` when the stream is gone.
+    pub(crate) fn end_like(&mut self, source: &Self) -> io::Result<()> {
+        match (&source.carrier, &self.carrier) {
+            (Carrier::Client(client), Carrier::Shared(pipe)) if client.has_closed() => pipe.close(),
+            _ => self.finish(),
         }
     }
 
     /// Ready once the peer has reset the stream or the connection under it is lost, which the
     /// reading half alone does not notice after the peer's END_STREAM or while it is not read.
     pub(crate) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        match ready!(self.send.poll_reset(cx)) {
-            Ok(reason) => Poll::Ready(broken(reason.into())),
-            Err(error) => Poll::Ready(broken(error)),
-        }
-    }
-
-    fn why_closed(&mut self, cx: &mut Context<'_>) -> io::Error {
-        match self.poll_broken(cx) {
-            Poll::Ready(error) => error,
-            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
-        }
+        carrier!(self, carrier => carrier.poll_broken(cx))
     }
 }
 
@@ -220,14 +225,6 @@ impl AsyncWrite for TunnelStream {
     }
 }
 
-impl Drop for TunnelStream {
-    fn drop(&mut self) {
-        if !(self.send_ended && self.at_end()) {
-            self.send.send_reset(Reason::CONNECT_ERROR);
-        }
-    }
-}
-
 /// The streams open on one connection, to know which connection is least busy and to keep the sum
 /// of their windows below the connection's.
 #[derive(Debug, Clone, Default)]
@@ -257,21 +254,6 @@ impl Drop for CountedStream {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The one error of a stream that ended before its END_STREAM.
-fn broken(error: h2::Error) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::ConnectionReset,
-        BrokenTunnel { cause: error },
-    )
-}
-
-/// Why a tunnelled connection broke off.
-#[derive(Debug, thiserror::Error)]
-#[error("the tunnelled connection was cut: {cause}")]
-struct BrokenTunnel {
-    cause: h2::Error,
 }
 
 #[cfg(test)]

@@ -1,24 +1,21 @@
 //! The end that answers CONNECT streams: the agent on a lane, the proxy-server on its frontend.
 
-use std::future::poll_fn;
-use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::Http2Settings;
 use super::batch::{BatchHandle, BatchedIo};
-use super::keepalive::Keepalive;
+use super::keepalive::{Keepalive, RoundTrip};
 use crate::dial_error::DialError;
 use crate::error::TunnelError;
-use crate::stream::TunnelStream;
-use crate::target::Target;
+use crate::incoming::{IncomingConnect, answer};
 
 /// A stream that the peer opened, and where its answer goes.
 pub(crate) type ServerStream = (Request<RecvStream>, SendResponse<Bytes>);
@@ -104,10 +101,14 @@ where
                 Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
                 Poll::Pending => return Poll::Pending,
             };
-            if let Some(incoming) = IncomingConnect::read(request, respond, self.proxy) {
+            if let Some(incoming) = read_connect(request, respond, self.proxy) {
                 return Poll::Ready(Ok(incoming));
             }
         }
+    }
+
+    pub(crate) fn round_trip(&self) -> RoundTrip {
+        self.keepalive.round_trip()
     }
 
     /// Tells the peer to open no more streams (GOAWAY); those open go on. After the last of them
@@ -123,89 +124,38 @@ impl<T> std::fmt::Debug for ServerLink<T> {
     }
 }
 
-/// A CONNECT stream that waits for its answer. Dropped without one, it is reset.
-#[derive(Debug)]
-pub struct IncomingConnect {
-    target: Target,
-    respond: SendResponse<Bytes>,
-    recv: RecvStream,
+/// The CONNECT stream, when it is one with a valid target; answered here otherwise.
+pub(crate) fn read_connect(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
     proxy: &'static str,
-}
-
-impl IncomingConnect {
-    /// What is to be dialled.
-    #[must_use]
-    pub fn target(&self) -> &Target {
-        &self.target
-    }
-
-    /// Answers 200: the target is connected.
-    ///
-    /// # Errors
-    ///
-    /// When the peer has given up or is gone.
-    pub fn accept(mut self) -> io::Result<TunnelStream> {
-        let send = self
-            .respond
-            .send_response(Response::new(()), false)
-            .map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
-        Ok(TunnelStream::new(send, self.recv, None))
-    }
-
-    /// Answers with the reason why the target is not connected.
-    pub fn refuse(mut self, error: &DialError) {
+) -> Option<IncomingConnect> {
+    if request.method() != Method::CONNECT {
         let mut headers = HeaderMap::new();
-        error.write_to(self.proxy, &mut headers);
-        answer(&mut self.respond, error.status(), headers);
+        headers.insert(
+            http::header::ALLOW,
+            http::HeaderValue::from_static("CONNECT"),
+        );
+        answer(&mut respond, StatusCode::METHOD_NOT_ALLOWED, headers);
+        return None;
     }
-
-    /// Returns when the peer no longer waits for the answer: it cancelled the dial, or is gone.
-    pub async fn abandoned(&mut self) {
-        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
-    }
-
-    fn read(
-        request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
-        proxy: &'static str,
-    ) -> Option<Self> {
-        if request.method() != Method::CONNECT {
+    let authority = request
+        .uri()
+        .authority()
+        .map_or("", |authority| authority.as_str());
+    match authority.parse() {
+        Ok(target) => {
+            let recv = request.into_body();
+            Some(IncomingConnect::of_http2(target, respond, recv, proxy))
+        }
+        Err(error) => {
+            let error = DialError::Invalid {
+                details: format!("target: {error}"),
+            };
             let mut headers = HeaderMap::new();
-            headers.insert(
-                http::header::ALLOW,
-                http::HeaderValue::from_static("CONNECT"),
-            );
-            answer(&mut respond, StatusCode::METHOD_NOT_ALLOWED, headers);
-            return None;
-        }
-        let authority = request
-            .uri()
-            .authority()
-            .map_or("", |authority| authority.as_str());
-        match authority.parse() {
-            Ok(target) => Some(Self {
-                target,
-                respond,
-                recv: request.into_body(),
-                proxy,
-            }),
-            Err(error) => {
-                let error = DialError::Invalid {
-                    details: format!("target: {error}"),
-                };
-                let mut headers = HeaderMap::new();
-                error.write_to(proxy, &mut headers);
-                answer(&mut respond, error.status(), headers);
-                None
-            }
+            error.write_to(proxy, &mut headers);
+            answer(&mut respond, error.status(), headers);
+            None
         }
     }
-}
-
-/// Ends the exchange with a head alone. A peer that is gone needs no answer.
-fn answer(respond: &mut SendResponse<Bytes>, status: StatusCode, headers: HeaderMap) {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    let _ = respond.send_response(response, true);
 }

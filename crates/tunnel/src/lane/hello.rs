@@ -63,7 +63,7 @@ impl ServerHello {
         headers.insert(REFUSAL, value);
     }
 
-    pub(super) fn read_from(headers: &HeaderMap) -> Result<Self, TunnelError> {
+    pub(crate) fn read_from(headers: &HeaderMap) -> Result<Self, TunnelError> {
         let refusal = text(headers, &REFUSAL)?;
         if !refusal.is_empty() {
             return Err(TunnelError::Refused {
@@ -98,7 +98,7 @@ impl AgentHello {
         Ok(())
     }
 
-    pub(super) fn read_from(headers: &HeaderMap) -> Result<Self, TunnelError> {
+    pub(crate) fn read_from(headers: &HeaderMap) -> Result<Self, TunnelError> {
         let identifiers = match headers.get(IDENTIFIERS) {
             None => AnnouncedIdentifiers::default(),
             Some(value) => value

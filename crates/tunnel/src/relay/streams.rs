@@ -103,7 +103,7 @@ impl Pump {
                 match source.poll_chunk(cx) {
                     Poll::Ready(Ok(Some(chunk))) => self.pending = chunk,
                     Poll::Ready(Ok(None)) => {
-                        sink.finish().map_err(Broke::Sink)?;
+                        sink.end_like(source).map_err(Broke::Sink)?;
                         self.done = true;
                         break;
                     }

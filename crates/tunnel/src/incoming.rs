@@ -1,0 +1,121 @@
+//! A connection that somebody asks for, whatever protocol asks.
+
+use std::future::poll_fn;
+use std::io;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::dial_error::DialError;
+use crate::konnectivity::{DialRequest, PendingClient};
+use crate::stream::TunnelStream;
+use crate::target::Target;
+
+/// A tunnelled connection that waits for its answer. Dropped without one, it is refused or reset.
+#[derive(Debug)]
+pub struct IncomingConnect {
+    target: Target,
+    asker: Asker,
+}
+
+#[derive(Debug)]
+enum Asker {
+    /// A CONNECT stream.
+    Http2 {
+        respond: SendResponse<Bytes>,
+        recv: RecvStream,
+        proxy: &'static str,
+    },
+    /// A konnectivity server, on an agent's stream.
+    Server(DialRequest),
+    /// A konnectivity client, on a stream of its own.
+    Client(Box<PendingClient>),
+}
+
+impl IncomingConnect {
+    pub(crate) fn of_http2(
+        target: Target,
+        respond: SendResponse<Bytes>,
+        recv: RecvStream,
+        proxy: &'static str,
+    ) -> Self {
+        let asker = Asker::Http2 {
+            respond,
+            recv,
+            proxy,
+        };
+        Self { target, asker }
+    }
+
+    pub(crate) fn of_agent(target: Target, request: DialRequest) -> Self {
+        let asker = Asker::Server(request);
+        Self { target, asker }
+    }
+
+    pub(crate) fn of_client(target: Target, client: PendingClient) -> Self {
+        let asker = Asker::Client(Box::new(client));
+        Self { target, asker }
+    }
+
+    /// What is to be dialled.
+    #[must_use]
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Answers that the target is connected.
+    ///
+    /// # Errors
+    ///
+    /// When the peer has given up or is gone.
+    pub fn accept(self) -> io::Result<TunnelStream> {
+        match self.asker {
+            Asker::Http2 {
+                mut respond, recv, ..
+            } => {
+                let send = respond
+                    .send_response(Response::new(()), false)
+                    .map_err(|error| io::Error::new(io::ErrorKind::ConnectionReset, error))?;
+                Ok(TunnelStream::new(send, recv, None))
+            }
+            Asker::Server(request) => request.accept().map(TunnelStream::over_pipe),
+            Asker::Client(client) => client.accept().map(TunnelStream::over_client),
+        }
+    }
+
+    /// Answers with the reason why the target is not connected.
+    pub fn refuse(self, error: &DialError) {
+        match self.asker {
+            Asker::Http2 {
+                mut respond, proxy, ..
+            } => {
+                let mut headers = HeaderMap::new();
+                error.write_to(proxy, &mut headers);
+                answer(&mut respond, error.status(), headers);
+            }
+            Asker::Server(request) => request.refuse(error),
+            Asker::Client(client) => client.refuse(error),
+        }
+    }
+
+    /// Returns when the peer no longer waits for the answer: it cancelled the dial, or is gone.
+    pub async fn abandoned(&mut self) {
+        match &mut self.asker {
+            Asker::Http2 { respond, .. } => {
+                let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
+            }
+            Asker::Server(request) => poll_fn(|cx| request.poll_abandoned(cx)).await,
+            Asker::Client(client) => poll_fn(|cx| client.poll_abandoned(cx)).await,
+        }
+    }
+}
+
+/// Ends the exchange with a head alone. A peer that is gone needs no answer.
+pub(crate) fn answer(respond: &mut SendResponse<Bytes>, status: StatusCode, headers: HeaderMap) {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    let _ = respond.send_response(response, true);
+}
