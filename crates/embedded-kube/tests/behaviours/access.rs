@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Space, Target};
+use crate::client::{Client, Space, Target, eventually};
 
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 
@@ -55,7 +55,12 @@ pub(crate) async fn a_binding_allows_what_its_role_says(target: &Target) {
         rules,
     )
     .await;
-    jane.get(&all).await.expect(200);
+    // A real kube-apiserver authorizes by what it has watched so far.
+    eventually("the binding is known", async || {
+        let reply = jane.get(&all).await;
+        (reply.code == 200).then_some(())
+    })
+    .await;
     let made = json!({"metadata": {"name": "one"}});
     jane.post(&all, &made).await.refused(403, "Forbidden");
     assert_eq!(
@@ -147,7 +152,11 @@ pub(crate) async fn access_reviews_tell_what_is_allowed(target: &Target) {
         client.post(reviews, &question).await.expect(201)["status"].clone()
     };
     let jane = user(target, &name);
-    let allowed = may(&jane, "list").await;
+    let allowed = eventually("the binding is known", async || {
+        let status = may(&jane, "list").await;
+        (status["allowed"] == true).then_some(status)
+    })
+    .await;
     assert_eq!(
         allowed,
         json!({
