@@ -53,24 +53,19 @@ impl Body {
         }
     }
 
-    /// The body of a request that hyper's server read; `version` is that request's.
-    #[cfg(test)]
-    pub(crate) fn from_request(incoming: Incoming, version: Version) -> Self {
-        Self::from_request_leaving(incoming, version, &Unread::default())
-    }
-
-    /// The same; what is dropped of it before its end is left to `unread`.
-    pub(crate) fn from_request_leaving(
+    /// The body of a request that hyper's server read; `version` is that request's. What is dropped
+    /// of it before its end is left to `unread`.
+    pub(crate) fn from_request(
         incoming: Incoming,
         version: Version,
-        unread: &Unread,
+        unread: Option<Unread>,
     ) -> Self {
         if incoming.is_end_stream() {
             return Self::empty();
         }
         Self {
             kind: Kind::Request {
-                reading: unread.reading(incoming),
+                reading: Reading::new(incoming, unread),
                 http2: version == Version::HTTP_2,
             },
         }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::settings::{
     MAX_ERROR_RESETS, MAX_FRAME_SIZE, MAX_RESET_PENDING, MAX_SEND_BUFFER, ServerSettings,
 };
-use super::unread::{self, Unread};
+use super::unread::Unread;
 use super::{Client, Front};
 use crate::body::Body;
 use crate::connect::Protocol;
@@ -39,12 +39,11 @@ pub(crate) async fn serve<F, Io>(
         let (front, client) = (Arc::clone(&front), Arc::clone(&client));
         async move {
             let version = request.version();
-            let unread = Unread::default();
-            let comes_unasked = unread::comes_unasked(request.headers());
-            let request =
-                request.map(|incoming| Body::from_request_leaving(incoming, version, &unread));
+            let unread = Unread::of(&request);
+            let left = unread.clone();
+            let request = request.map(|incoming| Body::from_request(incoming, version, left));
             let response = front.answer(request, &client).await;
-            if comes_unasked {
+            if let Some(unread) = unread {
                 unread.discard().await;
             }
             Ok::<_, Infallible>(response)

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{Request, header};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -21,10 +21,17 @@ use tokio::time::timeout;
 #[derive(Debug)]
 pub(crate) struct Reading {
     incoming: Option<Incoming>,
-    left: Unread,
+    left: Option<Unread>,
 }
 
 impl Reading {
+    pub(crate) fn new(incoming: Incoming, left: Option<Unread>) -> Self {
+        Self {
+            incoming: Some(incoming),
+            left,
+        }
+    }
+
     pub(crate) fn poll_frame(
         &mut self,
         context: &mut Context<'_>,
@@ -48,8 +55,10 @@ impl Reading {
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        if !self.is_end_stream() {
-            *self.left.lock() = self.incoming.take();
+        if let Some(left) = &self.left
+            && !self.is_end_stream()
+        {
+            *left.lock() = self.incoming.take();
         }
     }
 }
@@ -59,11 +68,11 @@ impl Drop for Reading {
 pub(crate) struct Unread(Arc<Mutex<Option<Incoming>>>);
 
 impl Unread {
-    pub(crate) fn reading(&self, incoming: Incoming) -> Reading {
-        Reading {
-            incoming: Some(incoming),
-            left: self.clone(),
-        }
+    /// For a request whose body comes unasked. One that waits to be asked for
+    /// (RFC 9110 section 10.1.1) would be asked for by reading it.
+    pub(crate) fn of(request: &Request<Incoming>) -> Option<Self> {
+        let comes = !request.body().is_end_stream();
+        (comes && !request.headers().contains_key(header::EXPECT)).then(Self::default)
     }
 
     /// Reads what is left, at most [`MOST`] bytes and for [`LIMIT`]; what is longer is given up.
@@ -86,12 +95,6 @@ impl Unread {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Incoming>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether the client sends its body without being asked to (RFC 9110 section 10.1.1): reading
-/// would ask for it.
-pub(crate) fn comes_unasked(headers: &HeaderMap) -> bool {
-    !headers.contains_key(header::EXPECT)
 }
 
 /// More than an object that somebody applies by hand has; less than anybody minds to read in vain.

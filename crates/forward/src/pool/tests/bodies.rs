@@ -34,7 +34,7 @@ async fn streamed_request(frames: Vec<Result<Frame<Bytes>, &'static str>>) -> Re
             let give = give.clone();
             async move {
                 let (parts, incoming) = request.into_parts();
-                let body = Body::from_request(incoming, http::Version::HTTP_2);
+                let body = Body::from_request(incoming, http::Version::HTTP_2, None);
                 let (done, wait) = tokio::sync::oneshot::channel::<()>();
                 let _ = give.send((Request::from_parts(parts, body), done)).await;
                 let _ = wait.await;
