@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::ArgAction;
 use cluster_proxy_addon_agent::{AddonAgent, Config, LeaseConfig, PortForwardConfig};
 use cluster_proxy_http_proxy::Proxies;
 use cluster_proxy_identity::ClusterName;
@@ -15,7 +14,6 @@ use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_runtime::listen::listen;
 
 use crate::flags::{LogFlags, file};
-use crate::foreign_flags::go_bool;
 use crate::role::Role;
 
 /// The managed end of the addon: tells the hub that it lives, and can be the agents' way to it.
@@ -47,17 +45,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Lease")]
     kubeconfig: Option<PathBuf>,
     /// Renew the Lease only while the proxy-agent is ready.
-    #[arg(
-        long,
-        default_value = "true",
-        value_parser = go_bool,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Lease"
-    )]
+    #[arg(long, default_value_t = true, help_heading = "Lease")]
     enable_proxy_agent_health_check: bool,
     /// Where the proxy-agent answers /readyz.
     #[arg(
@@ -69,17 +57,7 @@ pub(crate) struct Args {
     proxy_agent_health_address: HostPort,
 
     /// Carry the proxy-agent's connections through the hub's kube-apiserver.
-    #[arg(
-        long,
-        default_value = "false",
-        value_parser = go_bool,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Port-forward"
-    )]
+    #[arg(long, help_heading = "Port-forward")]
     enable_port_forward_proxy: bool,
     /// Kubeconfig of the hub. It is read again when it changes, and so are the files it names.
     #[arg(long, value_name = "FILE", help_heading = "Port-forward")]

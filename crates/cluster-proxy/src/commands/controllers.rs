@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::ArgAction;
 use cluster_proxy_addon_manager::{Duty, Manager, ManagerConfig};
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_runtime::error::StartError;
 
 use super::manager::{LIMITS, OptionalAddress, given, identity};
 use crate::flags::{LogFlags, file};
-use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, go_bool, ignored};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 use crate::role::Role;
 
 /// The certificate that all service-proxies of a Go installation share, for its manager.
@@ -35,17 +34,7 @@ pub(crate) struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME", help_heading = "Hub")]
     identity: Option<String>,
     /// Work only while this process holds the Lease `cluster-proxy-service-proxy`.
-    #[arg(
-        long,
-        default_value = "false",
-        value_parser = go_bool,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Hub"
-    )]
+    #[arg(long, help_heading = "Hub")]
     enable_leader_election: bool,
     /// Namespace of the Secret with the certificate.
     #[arg(

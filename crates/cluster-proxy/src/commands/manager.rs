@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{ArgAction, ValueEnum};
+use clap::ValueEnum;
 use cluster_proxy_addon_manager::{Duty, Manager, ManagerConfig};
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_runtime::drain::DrainLimits;
@@ -39,17 +39,7 @@ pub(crate) struct Args {
     #[arg(long, env = "POD_NAME", value_name = "NAME", help_heading = "Hub")]
     identity: Option<String>,
     /// Work only while this manager holds the Lease `cluster-proxy-addon-manager`.
-    #[arg(
-        long,
-        default_value = "false",
-        value_parser = go_bool,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Hub"
-    )]
+    #[arg(long, help_heading = "Hub")]
     leader_elect: bool,
     /// Namespace of the Secret with the CA.
     #[arg(
@@ -77,17 +67,7 @@ pub(crate) struct Args {
     )]
     image_pull_policy: PullPolicy,
     /// Render NetworkPolicies around the programs on the hub and in managed clusters.
-    #[arg(
-        long,
-        default_value = "false",
-        value_parser = go_bool,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Hub"
-    )]
+    #[arg(long, help_heading = "Hub")]
     enable_network_policies: bool,
 
     /// Image of the agents [default: the configuration's].
@@ -108,30 +88,10 @@ pub(crate) struct Args {
     )]
     agent_install_namespace: String,
     /// Let agents answer for their cluster's name, for clients of the tunnel itself.
-    #[arg(
-        long,
-        default_value = "true",
-        value_parser = go_bool,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Agents"
-    )]
+    #[arg(long, default_value_t = true, help_heading = "Agents")]
     enable_kube_api_proxy: bool,
     /// Run a service-proxy in the agents' pods.
-    #[arg(
-        long,
-        default_value = "true",
-        value_parser = go_bool,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Agents"
-    )]
+    #[arg(long, default_value_t = true, help_heading = "Agents")]
     enable_service_proxy: bool,
 
     /// What is off unless asked for: `ClusterProfile=true`.

@@ -5,7 +5,6 @@ mod oidc_flags;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::ArgAction;
 use cluster_proxy_forward::PoolSettings;
 use cluster_proxy_identity::tls::{ClientAuth, ServerTls, ServerTlsFiles};
 use cluster_proxy_kube_client::Connection;
@@ -68,16 +67,7 @@ pub(crate) struct Args {
 
     /// Impersonate hub users. If false, their requests are refused and every other token is passed
     /// on, unreviewed unless --oidc-issuer-url is set.
-    #[arg(
-        long,
-        default_value_t = true,
-        action = ArgAction::Set,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL",
-        help_heading = "Impersonation"
-    )]
+    #[arg(long, default_value_t = true, help_heading = "Impersonation")]
     enable_impersonation: bool,
     /// Impersonate uids too: the service account may impersonate `uids`.
     #[arg(long, help_heading = "Impersonation")]
