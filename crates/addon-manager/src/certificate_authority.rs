@@ -258,6 +258,17 @@ pub enum AuthorityFailure {
     },
 }
 
+impl AuthorityFailure {
+    /// The reason of an Event, for what stays until a person acts; what the hub did not let us do
+    /// is not among it.
+    pub(crate) fn for_people(&self) -> Option<&'static str> {
+        match self {
+            Self::Unusable { .. } => Some("CertificateAuthorityUnusable"),
+            Self::Request(_) | Self::Generate(_) | Self::Interrupted => None,
+        }
+    }
+}
+
 /// What is wrong with a Secret that should hold the CA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SecretProblem {

@@ -262,6 +262,17 @@ pub enum CertificateFailure {
     },
 }
 
+impl CertificateFailure {
+    /// The reason of an Event, for what stays until a person acts; what the hub did not let us do
+    /// is not among it.
+    pub(crate) fn for_people(&self) -> Option<&'static str> {
+        match self {
+            Self::Issue { .. } | Self::KeptByOther { .. } => Some("CertificateNotSigned"),
+            Self::Request(_) | Self::Unreadable { .. } => None,
+        }
+    }
+}
+
 /// As upstream's certificates; a third of it is two months to notice what goes wrong.
 const VALIDITY: Duration = Duration::from_hours(24 * 180);
 

@@ -322,12 +322,6 @@ impl ConfigurationFailure {
     /// The reason of an Event, for failures that stay until a person acts.
     fn for_people(&self) -> Option<&'static str> {
         match self {
-            Self::Authority(AuthorityFailure::Unusable { .. }) => {
-                Some("CertificateAuthorityUnusable")
-            }
-            Self::Certificate(
-                CertificateFailure::Issue { .. } | CertificateFailure::KeptByOther { .. },
-            ) => Some("CertificateNotSigned"),
             Self::Render(_) => Some("ConfigurationInvalid"),
             Self::Entrypoint(EntrypointNotReady::NoHostname | EntrypointNotReady::Port { .. }) => {
                 Some("EntrypointInvalid")
@@ -342,9 +336,9 @@ impl ConfigurationFailure {
                     failure.is_refused().then_some("RequestRefused")
                 }
             }
-            Self::Authority(_) | Self::Certificate(_) | Self::Entrypoint(_) | Self::NoIdentity => {
-                None
-            }
+            Self::Authority(failure) => failure.for_people(),
+            Self::Certificate(failure) => failure.for_people(),
+            Self::Entrypoint(_) | Self::NoIdentity => None,
         }
     }
 }

@@ -126,16 +126,9 @@ impl Failure {
     /// The reason of an Event, for failures that stay until a person acts.
     fn for_people(&self) -> Option<&'static str> {
         match self {
-            Self::Authority(AuthorityFailure::Unusable { .. }) => {
-                Some("CertificateAuthorityUnusable")
-            }
-            Self::Certificate(
-                CertificateFailure::Issue { .. } | CertificateFailure::KeptByOther { .. },
-            ) => Some("CertificateNotSigned"),
-            Self::NoConfiguration
-            | Self::Request(_)
-            | Self::Authority(_)
-            | Self::Certificate(_) => None,
+            Self::Authority(failure) => failure.for_people(),
+            Self::Certificate(failure) => failure.for_people(),
+            Self::NoConfiguration | Self::Request(_) => None,
         }
     }
 }

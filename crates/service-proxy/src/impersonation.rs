@@ -20,7 +20,8 @@ use cluster_proxy_kube_api::headers::{
     is_impersonate_header,
 };
 use cluster_proxy_kube_api::names::{
-    AUTHENTICATED_GROUP, HUB_USER_PREFIX, SERVICE_ACCOUNT_USER_PREFIX, SERVICE_ACCOUNTS_GROUP,
+    AUTHENTICATED_GROUP, HUB_USER_PREFIX, INFORMATIVE_EXTRA, SERVICE_ACCOUNT_USER_PREFIX,
+    SERVICE_ACCOUNTS_GROUP,
 };
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -262,15 +263,6 @@ const POWERFUL_GROUPS: [Power; 4] = [
     Power::Beginning("system:kube-"),
     // OpenShift's.
     Power::Exactly("system:cluster-admins"),
-];
-
-/// Attributes that say where a token came from and change nobody's rights (KEP-4193).
-const INFORMATIVE_EXTRA: [&str; 5] = [
-    "authentication.kubernetes.io/credential-id",
-    "authentication.kubernetes.io/node-name",
-    "authentication.kubernetes.io/node-uid",
-    "authentication.kubernetes.io/pod-name",
-    "authentication.kubernetes.io/pod-uid",
 ];
 
 #[cfg(test)]

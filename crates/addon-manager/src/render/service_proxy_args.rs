@@ -1,6 +1,7 @@
 //! The service-proxy's arguments about whom it believes and as whom it asks.
 
 use cluster_proxy_kube_api::managed_proxy_configuration::ProxyAgent;
+use cluster_proxy_kube_api::names::INFORMATIVE_EXTRA;
 use serde_json::Value;
 
 use super::customization::{Customization, Variables};
@@ -178,14 +179,4 @@ fn required_claims(json: &str) -> Result<Vec<String>, RenderError> {
 /// With which ID tokens may be signed, as a kube-apiserver takes them.
 const SIGNING_ALGORITHMS: [&str; 9] = [
     "RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512",
-];
-
-/// Extra attributes that say where a token came from and change nobody's rights (KEP-4193): a
-/// managed cluster's audit log is worth more with them.
-const INFORMATIVE_EXTRA: [&str; 5] = [
-    "authentication.kubernetes.io/credential-id",
-    "authentication.kubernetes.io/node-name",
-    "authentication.kubernetes.io/node-uid",
-    "authentication.kubernetes.io/pod-name",
-    "authentication.kubernetes.io/pod-uid",
 ];
