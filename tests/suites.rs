@@ -5,6 +5,7 @@
 //! in order against one fixture that is dropped at the end.
 
 pub mod http;
+pub mod objects;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

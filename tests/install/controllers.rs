@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_identity::TunnelHost;
 use cluster_proxy_testkit::eventually_blocking;
+use cluster_proxy_tests::objects::{addon, condition, message};
 use serde_json::{Value, json};
 
 use crate::certificate_requests::openssl;
@@ -105,27 +106,13 @@ pub(crate) fn agent_table(setting: &Setting) -> Result<()> {
 /// no agent runs, and true again.
 pub(crate) fn tunnel_reachable(setting: &Setting) -> Result<()> {
     let condition = || -> Result<Value> {
-        let addon = setting.lab.hub.kubectl(&[
-            "get",
-            "managedclusteraddon",
-            "cluster-proxy",
-            "-n",
-            "managed",
-            "-o",
-            "json",
-        ])?;
-        let addon: Value = serde_json::from_str(&addon)?;
-        let conditions = addon["status"]["conditions"].as_array();
-        let found = conditions
-            .into_iter()
-            .flatten()
-            .find(|condition| condition["type"] == "TunnelReachable");
-        found.cloned().context("no condition TunnelReachable")
+        let addon = addon(&setting.lab.hub, "managed")?;
+        condition(&addon, "TunnelReachable").cloned()
     };
     let reached = || {
         Setting::eventually("TunnelReachable is True", || {
             let condition = condition()?;
-            let message = condition["message"].as_str().unwrap_or_default();
+            let message = message(&condition);
             ensure!(
                 condition["status"] == "True"
                     && message.contains("service-proxy and back in ")
@@ -144,7 +131,7 @@ pub(crate) fn tunnel_reachable(setting: &Setting) -> Result<()> {
         // Open Cluster Management sets it back from time to time.
         setting.agent(&["scale", deployment, "--replicas=0"])?;
         let condition = condition()?;
-        let message = condition["message"].as_str().unwrap_or_default();
+        let message = message(&condition);
         ensure!(
             condition["status"] == "False"
                 && condition["reason"] == "AgentNotConnected"

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_tests::http::{Answer, curl};
+use cluster_proxy_tests::objects::{addon, condition_is, lists_the_agent};
 use serde_json::Value;
 
 use crate::{ADDON_NAMESPACE, Setting, root};
@@ -70,23 +71,8 @@ fn row<'a>(table: &'a str, name: &str) -> Result<Vec<&'a str>> {
 
 pub(crate) fn addon_is_available(setting: &Setting) -> Result<()> {
     Setting::eventually("the addon is Available", || {
-        let addon = setting.lab.hub.kubectl(&[
-            "get",
-            "managedclusteraddon",
-            "cluster-proxy",
-            "-n",
-            "managed",
-            "-o",
-            "json",
-        ])?;
-        let addon: Value = serde_json::from_str(&addon)?;
-        let conditions = addon["status"]["conditions"].as_array();
-        let available = conditions
-            .into_iter()
-            .flatten()
-            .any(|condition| condition["type"] == "Available" && condition["status"] == "True");
-        ensure!(available, "{}", addon["status"]);
-        Ok(())
+        let addon = addon(&setting.lab.hub, "managed")?;
+        condition_is(&addon, "Available", "True").map(drop)
     });
     Ok(())
 }
@@ -98,25 +84,14 @@ pub(crate) fn pods_come_back(setting: &Setting) -> Result<()> {
          {name: test-sa, namespace: open-cluster-management-hub}}",
     )?;
     setting.lab.managed.apply(TEST_SA_ROLES)?;
-    lists_the_agent(&ask(setting, "open-cluster-management-agent")?)
+    lists_the_agent(&ask(setting, "open-cluster-management-agent")?, "managed")
 }
 
 /// Agents may just be reconnecting.
 pub(crate) fn pods_come_back_eventually(setting: &Setting) -> Result<()> {
     Setting::eventually("pods come back", || {
-        lists_the_agent(&ask(setting, "open-cluster-management-agent")?)
+        lists_the_agent(&ask(setting, "open-cluster-management-agent")?, "managed")
     });
-    Ok(())
-}
-
-fn lists_the_agent(list: &Value) -> Result<()> {
-    ensure!(list["kind"] == "PodList", "{list}");
-    let items = list["items"].as_array().context("no items")?;
-    let found = items.iter().any(|pod| {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        name.starts_with("klusterlet-agent-") && pod["spec"]["nodeName"] == "managed"
-    });
-    ensure!(found, "no klusterlet-agent among {} pods", items.len());
     Ok(())
 }
 
@@ -208,7 +183,7 @@ pub(crate) fn other_tokens(setting: &Setting) -> Result<()> {
     let token = hub.kubectl(&[&namespace[..], &token, &bound].concat())?;
     let answer = ask_with(setting, &token, "open-cluster-management-agent")?;
     ensure!(answer.code == 200, "{answer:?}");
-    lists_the_agent(&answer.json()?)?;
+    lists_the_agent(&answer.json()?, "managed")?;
     let pod = ["delete", "pod", "bearer", "--wait=false"];
     hub.kubectl(&[&namespace[..], &pod].concat())?;
 

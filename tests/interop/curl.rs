@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use cluster_proxy_testkit::konnectivity::free_port;
+use cluster_proxy_testkit::free_port;
 
 use crate::cell::{Tunnel, text};
 use crate::event::{Event, NO_SUCH_NAME};

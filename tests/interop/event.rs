@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use cluster_proxy_testkit::konnectivity::{ClientEvent, DialingClient, free_port};
+use cluster_proxy_testkit::free_port;
+use cluster_proxy_testkit::konnectivity::{ClientEvent, DialingClient};
 
 use crate::cell::Tunnel;
 use crate::load;

@@ -9,6 +9,7 @@ use cluster_proxy_embedded_kube::{Config, EmbeddedKube};
 use cluster_proxy_identity::ca::{CertificateAuthority, Leaf};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
 use cluster_proxy_runtime::drain::Drain;
+use cluster_proxy_testkit::free_port;
 use cluster_proxy_testkit::process::Running;
 use cluster_proxy_tests::http::{Answer, curl};
 use cluster_proxy_tests::program;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::issuer::{CLIENT_ID, Issuer, free_port};
+use crate::issuer::{CLIENT_ID, Issuer};
 
 pub(crate) struct Cluster {
     pub(crate) kube: EmbeddedKube,

@@ -1,13 +1,13 @@
 //! The real OpenID provider, and a user's login there.
 
 use std::cell::RefCell;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use cluster_proxy_identity::ca::{CertificateAuthority, Leaf};
+use cluster_proxy_testkit::free_port;
 use cluster_proxy_testkit::process::Running;
 use serde_json::Value;
 
@@ -168,11 +168,6 @@ impl Browser {
             body: body.to_owned(),
         })
     }
-}
-
-/// A port that nobody has now.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
 const CALLBACK: &str = "https://client.invalid/callback";

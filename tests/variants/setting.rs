@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_testkit::eventually_blocking;
-use cluster_proxy_testkit::lab::{Cluster, Lab};
+use cluster_proxy_testkit::lab::Lab;
 use cluster_proxy_tests::http::{Answer, curl};
+use cluster_proxy_tests::objects;
+pub(crate) use cluster_proxy_tests::objects::{condition_is, get, message};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -105,8 +107,7 @@ impl Setting {
 
     /// The ManagedClusterAddOn of a cluster.
     pub(crate) fn addon(&self, cluster: &str) -> Result<Value> {
-        let addon = ["managedclusteraddon", "cluster-proxy", "-n", cluster];
-        get(&self.lab.hub, &addon)
+        objects::addon(&self.lab.hub, cluster)
     }
 
     /// The ManagedProxyConfiguration.
@@ -150,7 +151,9 @@ impl Setting {
     /// Waits until the pods of a cluster, on a node of that name, come back.
     pub(crate) fn goes_through(&self, cluster: &str, node: &str) {
         eventually("pods come back", || {
-            lists_the_agent(&self.ask(cluster, PODS)?, node)
+            let answer = self.ask(cluster, PODS)?;
+            ensure!(answer.code == 200, "{}: {}", answer.code, answer.body);
+            objects::lists_the_agent(&answer.json()?, node)
         });
     }
 
@@ -183,27 +186,6 @@ pub(crate) fn eventually<T>(what: &str, check: impl FnMut() -> Result<T>) -> T {
     eventually_blocking(PATIENCE, what, check)
 }
 
-/// An object, or a list, as JSON.
-pub(crate) fn get(cluster: &Cluster, arguments: &[&str]) -> Result<Value> {
-    let all = [&["get", "-o", "json"], arguments].concat();
-    Ok(serde_json::from_str(&cluster.kubectl(&all)?)?)
-}
-
-/// The condition of `object`, which must have that state.
-pub(crate) fn condition_is<'a>(object: &'a Value, kind: &str, state: &str) -> Result<&'a Value> {
-    let conditions = object["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    let condition = conditions.find(|condition| condition["type"] == kind);
-    let condition = condition.with_context(|| format!("no {kind}: {}", object["status"]))?;
-    ensure!(condition["status"] == state, "{condition}");
-    Ok(condition)
-}
-
-/// The text of the condition's message.
-pub(crate) fn message(condition: &Value) -> &str {
-    condition["message"].as_str().unwrap_or_default()
-}
-
 /// The container of a pod.
 pub(crate) fn container<'a>(pod: &'a Value, name: &str) -> Result<&'a Value> {
     let containers = pod["spec"]["containers"].as_array();
@@ -225,19 +207,6 @@ pub(crate) fn has_argument(container: &Value, argument: &str) -> Result<()> {
 /// kubectl's output format for one field of a Secret, decoded.
 pub(crate) fn base64_field(name: &str) -> String {
     format!("go-template={{{{index .data \"{name}\" | base64decode}}}}")
-}
-
-fn lists_the_agent(answer: &Answer, node: &str) -> Result<()> {
-    ensure!(answer.code == 200, "{}: {}", answer.code, answer.body);
-    let list = answer.json()?;
-    ensure!(list["kind"] == "PodList", "{}", list["kind"]);
-    let items = list["items"].as_array().context("no items")?;
-    let found = items.iter().any(|pod| {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        name.starts_with("klusterlet-agent-") && pod["spec"]["nodeName"] == node
-    });
-    ensure!(found, "no klusterlet-agent of {node} among {}", items.len());
-    Ok(())
 }
 
 /// Values of every variant here: no cert-manager, and hub users come in.

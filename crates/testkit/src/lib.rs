@@ -14,5 +14,7 @@ pub mod lab;
 pub mod process;
 
 mod eventually;
+mod free_port;
 
 pub use eventually::{Outcome, eventually, eventually_blocking};
+pub use free_port::free_port;
