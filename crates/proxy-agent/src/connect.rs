@@ -1,20 +1,70 @@
-//! Reaching a proxy-server: DNS, TCP, an HTTP proxy where one leads there, TLS and the lane's
-//! introduction, each with a deadline and with words for who has to mend it.
+//! Reaching a proxy-server: DNS, TCP, an HTTP proxy where one leads there, TLS and the
+//! introduction of the protocol that both speak, each with a deadline and with words for who has to mend it.
 
 use std::io;
 use std::time::Duration;
 
 use cluster_proxy_http_proxy::{Outbound, ProxyError, Via};
 use cluster_proxy_identity::tls::ClientTls;
-use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, ServerHello};
+use cluster_proxy_tunnel::konnectivity::{KONNECTIVITY_ALPN, ServerStream};
+use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, LaneEvent, ServerHello};
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use cluster_proxy_tunnel::{DialError, TunnelError, socket};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
 
-/// A lane over TLS, with or without an HTTP proxy in between.
-pub(crate) type Lane = AgentLane<tls::ClientStream<Outbound>>;
+/// TLS, with or without an HTTP proxy in between.
+type Io = tls::ClientStream<Outbound>;
+
+/// A connection to one server: a lane, or konnectivity with a server that speaks nothing else.
+#[derive(Debug)]
+pub(crate) enum Lane {
+    Native(Box<AgentLane<Io>>),
+    Konnectivity(Box<ServerStream<Io>>),
+}
+
+impl Lane {
+    /// How the server introduced itself.
+    pub(crate) fn server(&self) -> &ServerHello {
+        match self {
+            Self::Native(lane) => lane.server(),
+            Self::Konnectivity(stream) => stream.server(),
+        }
+    }
+
+    /// What happens next. Nothing is lost when the future is dropped and asked for again.
+    pub(crate) async fn next(&mut self) -> Result<LaneEvent, TunnelError> {
+        match self {
+            Self::Native(lane) => lane.next().await,
+            Self::Konnectivity(stream) => stream.next().await,
+        }
+    }
+
+    /// Tells the server that this agent ends soon.
+    pub(crate) fn drain(&mut self) {
+        match self {
+            Self::Native(lane) => lane.drain(),
+            Self::Konnectivity(stream) => stream.drain(),
+        }
+    }
+
+    /// Takes no more connections; those open go on.
+    pub(crate) fn finish(&mut self) {
+        match self {
+            Self::Native(lane) => lane.finish(),
+            Self::Konnectivity(stream) => stream.finish(),
+        }
+    }
+
+    /// Ends in order, once the connections are done.
+    pub(crate) fn close(&mut self) {
+        match self {
+            Self::Native(lane) => lane.close(),
+            Self::Konnectivity(stream) => stream.close(),
+        }
+    }
+}
 
 /// Everything needed to reach a server.
 #[derive(Debug)]
@@ -36,7 +86,7 @@ impl Connector {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: Vec::new(),
         };
-        let tls = config.tls.with_alpn(&[LANE_ALPN]);
+        let tls = config.tls.with_alpn(&[LANE_ALPN, KONNECTIVITY_ALPN]);
         Ok(Self {
             config,
             tls,
@@ -59,12 +109,33 @@ impl Connector {
                 via: self.via(),
                 cause,
             })?;
-        if connected.alpn.as_deref() != Some(LANE_ALPN) {
-            return Err(ConnectError::NoLane { via: self.via() });
+        match connected.alpn.as_deref() {
+            Some(LANE_ALPN) => self.open_lane(connected.stream, is_wanted).await,
+            Some(KONNECTIVITY_ALPN) => self.open_stream(connected.stream, is_wanted).await,
+            _ => return Err(ConnectError::NoLane { via: self.via() }),
         }
-        AgentLane::open_over(connected.stream, &self.hello, &self.config.http2, is_wanted)
-            .await
-            .map_err(|cause| ConnectError::Lane { cause })
+        .map_err(|cause| ConnectError::Lane { cause })
+    }
+
+    async fn open_lane(
+        &self,
+        io: Io,
+        is_wanted: impl FnOnce(&ServerHello) -> bool,
+    ) -> Result<Lane, TunnelError> {
+        let lane = AgentLane::open_over(io, &self.hello, &self.config.http2, is_wanted).await?;
+        Ok(Lane::Native(Box::new(lane)))
+    }
+
+    async fn open_stream(
+        &self,
+        io: Io,
+        is_wanted: impl FnOnce(&ServerHello) -> bool,
+    ) -> Result<Lane, TunnelError> {
+        let authority = self.config.server.to_string();
+        let http2 = &self.config.http2;
+        let stream =
+            ServerStream::open_over(io, &authority, &self.hello, None, http2, is_wanted).await?;
+        Ok(Lane::Konnectivity(Box::new(stream)))
     }
 
     /// A connection on which TLS with the server can begin.
@@ -142,7 +213,7 @@ pub enum ConnectError {
         cause: io::Error,
     },
     /// TLS, and then no common protocol.
-    #[error("what answers{via} does not speak lanes")]
+    #[error("what answers{via} speaks neither lanes nor konnectivity")]
     NoLane {
         /// Which HTTP proxy is on the way.
         via: Via,

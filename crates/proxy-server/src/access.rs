@@ -55,6 +55,9 @@ impl Access {
     /// An opened connection has ended.
     pub(crate) fn ended(&self, end: &RelayEnd, moved: Moved) {
         self.metrics.moved(moved);
+        if let Some(agent) = &self.agent {
+            self.metrics.stalled(agent.link.take_stalled());
+        }
         match end {
             RelayEnd::Finished => self.write(end.reason(), "both directions ended", moved),
             RelayEnd::Broken { leg, error } => {

@@ -1,24 +1,27 @@
-//! The port that agents dial: each connection becomes a lane in the table of agents.
+//! The port that agents dial: each connection becomes a lane, or a stream of konnectivity, in the
+//! table of agents.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cluster_proxy_identity::{AnnouncedIdentifiers, PeerIdentity};
+use cluster_proxy_identity::PeerIdentity;
 use cluster_proxy_runtime::drain::Drain;
-use cluster_proxy_tunnel::lane::{HubLane, LANE_ALPN, ServerHello};
+use cluster_proxy_tunnel::lane::ServerHello;
 use cluster_proxy_tunnel::throttle::Throttle;
 use cluster_proxy_tunnel::tls::Accepted;
 use cluster_proxy_tunnel::{Http2Settings, TunnelError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{self, NotAdmitted, admit};
+use crate::agent_link::AgentLink;
 use crate::agents::{Agents, ConnectedAgent};
 use crate::metrics::Metrics;
 use crate::ownership::{Claims, Refusal, Rule};
 
-/// What every lane of this server shares.
+/// What every agent's connection shares.
 #[derive(Debug)]
 pub(crate) struct AgentPort {
     pub(crate) hello: ServerHello,
@@ -30,7 +33,7 @@ pub(crate) struct AgentPort {
     pub(crate) refusals: Throttle,
     /// Agents whose foreign announcements were logged: each is once.
     pub(crate) blamed: Mutex<HashSet<String>>,
-    /// Ends every lane, once nothing needs them any more.
+    /// Ends every one, once nothing needs them any more.
     pub(crate) stop: CancellationToken,
 }
 
@@ -51,63 +54,31 @@ impl AgentPort {
             alpn,
             identity,
         } = accepted;
-        if alpn.as_deref() != Some(LANE_ALPN) {
-            let offered = alpn
-                .as_deref()
-                .map_or("none", |name| str::from_utf8(name).unwrap_or("?"));
-            tracing::info!(
-                %peer,
-                offered,
-                "not an agent of this server: this port speaks {}",
-                str::from_utf8(LANE_ALPN).unwrap_or_default()
-            );
-            return;
-        }
-        // Before anything else is read of an agent that will not be let in.
-        let nothing = AnnouncedIdentifiers::default();
-        if let Err(refusal) = self.rule.claims(&identity, &nothing) {
-            self.metrics.agents_refused.inc();
-            if let Some(left_out) = self.refusals.pass() {
-                tracing::warn!(%peer, ?identity, left_out, "agent refused: {refusal}");
-            }
-            HubLane::refuse_over(stream, &refusal.to_string(), &self.http2).await;
-            return;
-        }
-        let opened = tokio::select! {
-            () = self.stop.cancelled() => return,
-            opened = HubLane::open_over(stream, &self.hello, &self.http2) => opened,
-        };
-        let (lane, mut driver) = match opened {
-            Ok(opened) => opened,
-            Err(error @ TunnelError::Unwanted { .. }) => {
-                tracing::debug!(%peer, ?identity, "{error}");
-                return;
-            }
-            Err(error) => {
-                let (reason, error) = (error.reason(), error.in_full());
-                tracing::info!(%peer, ?identity, reason, "an agent did not get a lane: {error}");
-                return;
-            }
-        };
+        let protocol = admission::protocol(alpn.as_deref());
         // From here on every change of the rule is seen.
         let mut rule = self.rule.clone();
-        let Ok(claims) = rule.claims(&identity, &lane.agent().identifiers) else {
-            return;
+        let admitted = tokio::select! {
+            () = self.stop.cancelled() => return,
+            admitted = admit(stream, protocol, (&rule, &identity), &self.hello, &self.http2) => admitted,
         };
-        self.note_connected(&lane, &claims, peer);
-        let agent_id = lane.agent().agent_id.clone();
+        let (link, mut driver, claims) = match admitted {
+            Ok(admitted) => admitted,
+            Err(not) => return self.note_not_admitted(&not, &identity, peer),
+        };
+        self.note_connected(&link, &claims, peer);
+        let agent_id = link.agent().agent_id.clone();
         let cluster = claims.cluster.clone();
-        let mut place = self.agents.connect(lane, claims);
+        let mut place = self.agents.connect(link, claims);
         // It may have come into the table after all in there were told.
         if self.drain.is_started() {
-            place.lane().drain();
+            place.link().drain();
         }
         // A child of its own: this is polled with every frame.
         let stop = self.stop.child_token();
         let end = loop {
             tokio::select! {
                 () = stop.cancelled() => {
-                    place.lane().close();
+                    place.link().close();
                     drop(place);
                     break timeout(CLOSING_TIME, driver.run())
                         .await
@@ -116,7 +87,7 @@ impl AgentPort {
                 end = driver.run() => break end,
                 () = rule.changed() => match self.placed_anew(place, &rule, &identity) {
                     Ok(anew) => place = anew,
-                    // With the driver go the lane and all that is open on it.
+                    // With the driver goes all that is open on it.
                     Err(refusal) => {
                         self.metrics.agents_refused.inc();
                         tracing::warn!(
@@ -140,6 +111,24 @@ impl AgentPort {
         );
     }
 
+    fn note_not_admitted(&self, not: &NotAdmitted, identity: &PeerIdentity, peer: SocketAddr) {
+        match not {
+            NotAdmitted::Refused(refusal) => {
+                self.metrics.agents_refused.inc();
+                if let Some(left_out) = self.refusals.pass() {
+                    tracing::warn!(%peer, ?identity, left_out, "agent refused: {refusal}");
+                }
+            }
+            NotAdmitted::Failed(error @ TunnelError::Unwanted { .. }) => {
+                tracing::debug!(%peer, ?identity, "{error}");
+            }
+            NotAdmitted::Failed(error) => {
+                let (reason, error) = (error.reason(), error.in_full());
+                tracing::info!(%peer, ?identity, reason, "an agent did not connect: {error}");
+            }
+        }
+    }
+
     /// The agent's place under the names it may have now.
     fn placed_anew(
         &self,
@@ -147,20 +136,21 @@ impl AgentPort {
         rule: &Rule,
         identity: &PeerIdentity,
     ) -> Result<ConnectedAgent, Refusal> {
-        let claims = rule.claims(identity, &place.lane().agent().identifiers)?;
+        let claims = rule.claims(identity, &place.link().agent().identifiers)?;
         if claims == *place.claims() {
             return Ok(place);
         }
         // First the new one: there is no moment in which nobody is found.
-        Ok(self.agents.connect(place.lane().clone(), claims))
+        Ok(self.agents.connect(place.link().clone(), claims))
     }
 
-    fn note_connected(&self, lane: &HubLane, claims: &Claims, peer: SocketAddr) {
-        let agent = lane.agent();
+    fn note_connected(&self, link: &AgentLink, claims: &Claims, peer: SocketAddr) {
+        let agent = link.agent();
         tracing::info!(
             cluster = claims.cluster.as_ref().map(tracing::field::display),
             agent = agent.agent_id,
             version = agent.version,
+            protocol = link.protocol().name(),
             %peer,
             hosts = ?claims.hosts,
             "agent connected"

@@ -1,7 +1,7 @@
 //! The table of connected agents: who is found under which name.
 //!
-//! Keyed by lane, not by agent id: an agent that reconnects is there twice for a moment, and the
-//! end of the old lane must not take the new one with it.
+//! Keyed by link, not by agent id: an agent that reconnects is there twice for a moment, and the
+//! end of the old link must not take the new one with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -11,8 +11,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use cluster_proxy_identity::ClusterName;
 use cluster_proxy_tunnel::Target;
-use cluster_proxy_tunnel::lane::HubLane;
 
+use crate::agent_link::{AgentLink, AgentProtocol};
 use crate::config::{ProxyStrategies, ProxyStrategy};
 use crate::metrics::Metrics;
 use crate::ownership::{Claims, is_tunnel_host};
@@ -27,11 +27,11 @@ pub(crate) struct Agents {
     turn: AtomicUsize,
 }
 
-/// One lane of an agent.
+/// One link of an agent.
 #[derive(Debug)]
 pub(crate) struct Agent {
     key: u64,
-    pub(crate) lane: HubLane,
+    pub(crate) link: AgentLink,
     claims: Claims,
 }
 
@@ -39,9 +39,11 @@ pub(crate) struct Agent {
 struct Table {
     next_key: u64,
     all: BTreeMap<u64, Arc<Agent>>,
+    /// How many of them are lanes.
+    lanes: usize,
     by_host: HashMap<String, Vec<Arc<Agent>>>,
     by_ip: HashMap<IpAddr, Vec<Arc<Agent>>>,
-    /// Lanes of each agent id.
+    /// Links of each agent id.
     ids: HashMap<String, usize>,
 }
 
@@ -51,9 +53,13 @@ impl Agent {
         self.claims.cluster.as_ref()
     }
 
+    fn is_lane(&self) -> bool {
+        self.link.protocol() == AgentProtocol::Lane
+    }
+
     /// The id that the agent says it has.
     pub(crate) fn id(&self) -> &str {
-        &self.lane.agent().agent_id
+        &self.link.agent().agent_id
     }
 }
 
@@ -68,10 +74,10 @@ impl Agents {
     }
 
     /// Adds an agent until the result is dropped.
-    pub(crate) fn connect(self: &Arc<Self>, lane: HubLane, claims: Claims) -> ConnectedAgent {
+    pub(crate) fn connect(self: &Arc<Self>, link: AgentLink, claims: Claims) -> ConnectedAgent {
         let mut table = self.write();
-        let agent = table.add(lane, claims);
-        self.metrics.connected(table.ids.len(), table.all.len());
+        let agent = table.add(link, claims);
+        table.count(&self.metrics);
         ConnectedAgent {
             agents: Arc::clone(self),
             agent,
@@ -107,7 +113,7 @@ impl Agents {
     pub(crate) fn drain(&self) {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         for agent in table.all.values() {
-            agent.lane.drain();
+            agent.link.drain();
         }
     }
 
@@ -116,7 +122,7 @@ impl Agents {
             let first = self.turn.fetch_add(1, Ordering::Relaxed) % agents.len();
             agents.rotate_left(first);
             agents
-                .sort_by_cached_key(|agent| (agent.lane.agent_drains(), agent.lane.busy_streams()));
+                .sort_by_cached_key(|agent| (agent.link.agent_drains(), agent.link.busy_streams()));
         }
         agents
     }
@@ -127,14 +133,15 @@ impl Agents {
 }
 
 impl Table {
-    fn add(&mut self, lane: HubLane, claims: Claims) -> Arc<Agent> {
+    fn add(&mut self, link: AgentLink, claims: Claims) -> Arc<Agent> {
         let agent = Arc::new(Agent {
             key: self.next_key,
-            lane,
+            link,
             claims,
         });
         self.next_key += 1;
         self.all.insert(agent.key, Arc::clone(&agent));
+        self.lanes += usize::from(agent.is_lane());
         for host in &agent.claims.hosts {
             self.by_host
                 .entry(host.clone())
@@ -150,24 +157,29 @@ impl Table {
 
     fn remove(&mut self, agent: &Agent) {
         self.all.remove(&agent.key);
+        self.lanes -= usize::from(agent.is_lane());
         for host in &agent.claims.hosts {
             forget(&mut self.by_host, host, agent.key);
         }
         for ip in &agent.claims.ips {
             forget(&mut self.by_ip, ip, agent.key);
         }
-        if let Some(lanes) = self.ids.get_mut(agent.id()) {
-            *lanes -= 1;
-            if *lanes == 0 {
+        if let Some(links) = self.ids.get_mut(agent.id()) {
+            *links -= 1;
+            if *links == 0 {
                 self.ids.remove(agent.id());
             }
         }
     }
 
+    fn count(&self, metrics: &Metrics) {
+        metrics.connected(self.ids.len(), self.lanes, self.all.len() - self.lanes);
+    }
+
     fn usable(&self) -> impl Iterator<Item = Arc<Agent>> {
         self.all
             .values()
-            .filter(|agent| agent.lane.is_usable())
+            .filter(|agent| agent.link.is_usable())
             .cloned()
     }
 
@@ -181,7 +193,7 @@ impl Table {
         let usable = found
             .into_iter()
             .flatten()
-            .filter(|agent| agent.lane.is_usable())
+            .filter(|agent| agent.link.is_usable())
             .cloned();
         let (proven, unproven): (Vec<_>, Vec<_>) =
             usable.partition(|agent| agent.cluster().is_some());
@@ -197,8 +209,8 @@ pub(crate) struct ConnectedAgent {
 }
 
 impl ConnectedAgent {
-    pub(crate) fn lane(&self) -> &HubLane {
-        &self.agent.lane
+    pub(crate) fn link(&self) -> &AgentLink {
+        &self.agent.link
     }
 
     pub(crate) fn claims(&self) -> &Claims {
@@ -210,9 +222,9 @@ impl Drop for ConnectedAgent {
     fn drop(&mut self) {
         let mut table = self.agents.write();
         table.remove(&self.agent);
-        self.agents
-            .metrics
-            .connected(table.ids.len(), table.all.len());
+        table.count(&self.agents.metrics);
+        drop(table);
+        self.agents.metrics.stalled(self.agent.link.take_stalled());
     }
 }
 

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use cluster_proxy_identity::tls::ServerTls;
 use cluster_proxy_tunnel::Http2Settings;
+use cluster_proxy_tunnel::konnectivity::KONNECTIVITY_ALPN;
+use cluster_proxy_tunnel::lane::LANE_ALPN;
 use tokio::net::TcpListener;
 
 use crate::agent_table::WatchedAgentTable;
@@ -16,7 +18,7 @@ pub struct Config {
     /// [`cluster_proxy_tunnel::frontend::FRONTEND_ALPN`].
     pub frontend: Port,
     /// Where agents connect. Its TLS asks for client certificates and offers
-    /// [`cluster_proxy_tunnel::lane::LANE_ALPN`].
+    /// [`AGENT_ALPN`].
     pub agents: Port,
     /// Distinct for each server.
     pub server_id: String,
@@ -31,6 +33,9 @@ pub struct Config {
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
 }
+
+/// The TLS application protocols of the agent port: an agent that has both gets a lane.
+pub const AGENT_ALPN: [&[u8]; 2] = [LANE_ALPN, KONNECTIVITY_ALPN];
 
 /// A bound listener and how TLS is spoken on it.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! The port that users of the tunnel dial: each CONNECT stream is joined with a stream on the lane
-//! of an agent.
+//! The port that users of the tunnel dial: each CONNECT stream, and each stream of a konnectivity
+//! client, is joined with one through an agent.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -39,7 +39,7 @@ impl FrontendPort {
             stream, identity, ..
         } = accepted;
         let mut connection = match FrontendConnection::open_over(stream, &self.http2).await {
-            Ok(connection) => connection,
+            Ok(connection) => connection.with_konnectivity(),
             Err(error) => {
                 tracing::info!(%peer, "a frontend connection did not begin: {}", error.in_full());
                 return;
@@ -80,12 +80,12 @@ impl FrontendPort {
     }
 
     /// One tunnelled connection from its request to its end. It ends by itself when either the
-    /// frontend connection or the lane does.
+    /// frontend connection or the agent's does.
     async fn tunnel(self: Arc<Self>, mut incoming: IncomingConnect, client: String) {
         let mut access = Access::new(client, incoming.target(), self.metrics.clone());
         let target = incoming.target().clone();
         let opened = tokio::select! {
-            opened = self.open_on_lane(&target) => opened,
+            opened = self.open_through_agent(&target) => opened,
             () = incoming.abandoned() => return access.abandoned(),
         };
         let (agent, far) = match opened {
@@ -106,12 +106,15 @@ impl FrontendPort {
     }
 
     /// Tries the agents that serve the target until one answers.
-    async fn open_on_lane(&self, target: &Target) -> Result<(Arc<Agent>, TunnelStream), DialError> {
+    async fn open_through_agent(
+        &self,
+        target: &Target,
+    ) -> Result<(Arc<Agent>, TunnelStream), DialError> {
         let mut last = DialError::NoAgent {
             details: target.to_string(),
         };
         for agent in self.agents.find(target).into_iter().take(MAX_AGENTS_TRIED) {
-            match agent.lane.open(target, DIAL_LIMIT).await {
+            match agent.link.open(target, DIAL_LIMIT).await {
                 Ok(stream) => return Ok((agent, stream)),
                 Err(error @ (DialError::AgentLost { .. } | DialError::Overloaded { .. })) => {
                     last = error;

@@ -2,6 +2,8 @@
 //! have; users connect to the other and are joined with the agent that serves what they dial.
 
 mod access;
+mod admission;
+mod agent_link;
 mod agent_port;
 mod agent_table;
 mod agent_table_config_map;
@@ -17,5 +19,5 @@ mod server;
 pub use agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
 pub use agent_table_config_map::AgentTableConfigMap;
 pub use agent_table_file::{AgentTableFile, AgentTableFileError};
-pub use config::{AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy};
+pub use config::{AGENT_ALPN, AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy};
 pub use server::ProxyServer;

@@ -14,6 +14,8 @@ use prometheus_client::registry::Registry;
 pub(crate) struct Metrics {
     agents: Gauge,
     lanes: Gauge,
+    konnectivity_streams: Gauge,
+    stalled: Counter,
     tunnels: Family<ResultLabel, Counter>,
     active: Gauge,
     bytes: Family<DirectionLabel, Counter<u64, AtomicU64>>,
@@ -51,6 +53,16 @@ impl Metrics {
             self.lanes.clone(),
         );
         registry.register(
+            "cluster_proxy_server_konnectivity_streams",
+            "Open streams of agents that speak konnectivity",
+            self.konnectivity_streams.clone(),
+        );
+        registry.register(
+            "cluster_proxy_server_konnectivity_stalled",
+            "Connections through konnectivity agents that were cut, since their users took nothing and the agent's others waited",
+            self.stalled.clone(),
+        );
+        registry.register(
             "cluster_proxy_server_tunnels",
             "Tunnelled connections asked for, by result",
             self.tunnels.clone(),
@@ -82,9 +94,18 @@ impl Metrics {
         );
     }
 
-    pub(crate) fn connected(&self, agents: usize, lanes: usize) {
-        self.agents.set(i64::try_from(agents).unwrap_or(i64::MAX));
-        self.lanes.set(i64::try_from(lanes).unwrap_or(i64::MAX));
+    pub(crate) fn connected(&self, agents: usize, lanes: usize, konnectivity_streams: usize) {
+        for (gauge, count) in [
+            (&self.agents, agents),
+            (&self.lanes, lanes),
+            (&self.konnectivity_streams, konnectivity_streams),
+        ] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(crate) fn stalled(&self, connections: u64) {
+        self.stalled.inc_by(connections);
     }
 
     /// Counts a tunnelled connection asked for: `opened`, or the reason why not.

@@ -8,7 +8,8 @@ use cluster_proxy_identity::tls::{
 };
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_proxy_server::{
-    AgentIdentity, AgentTableConfigMap, AgentTableFile, Config, Port, ProxyServer, ProxyStrategies,
+    AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, Config, Port, ProxyServer,
+    ProxyStrategies,
 };
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
@@ -16,7 +17,6 @@ use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
-use cluster_proxy_tunnel::lane::LANE_ALPN;
 
 use crate::flags::{LogFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
@@ -361,7 +361,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         key: file("--cluster-key", &cluster_key),
         client_ca: Some(file("--cluster-ca-cert", &cluster_ca_cert)),
         client_auth: ClientAuth::Required,
-        alpn: vec![LANE_ALPN.to_vec()],
+        alpn: AGENT_ALPN.map(<[u8]>::to_vec).to_vec(),
     };
     let agents_tls = ServerTls::load_with(agents, profile).map_err(StartError::failed)?;
     let frontend = HostPort::new(server_bind_address, server_port);

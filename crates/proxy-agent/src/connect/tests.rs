@@ -137,7 +137,7 @@ async fn a_proxy_that_inspects_tls_is_told_from_a_wrong_ca() {
             "a certificate of an unknown CA came in place of the proxy-server's",
         ),
         // Trusted as it is, it still cannot be what lanes need.
-        (&ca, "does not speak lanes"),
+        (&ca, "speaks neither lanes nor konnectivity"),
     ] {
         let server = tls_server(presented_by).await;
         let proxy = HttpProxy::start(HttpProxyScript {
