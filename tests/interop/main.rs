@@ -58,6 +58,24 @@ fn main() -> ExitCode {
             ("ours × ours × http2-connect", |f: &Fixture| {
                 f.cell(OURS, Frontend::Http2Connect)
             }),
+            ("ours × ours × grpc", |f: &Fixture| {
+                f.cell(OURS, Frontend::Grpc)
+            }),
+            ("ours × go × http2-connect", |f: &Fixture| {
+                f.cell(OURS_GO, Frontend::Http2Connect)
+            }),
+            ("ours × go × grpc", |f: &Fixture| {
+                f.cell(OURS_GO, Frontend::Grpc)
+            }),
+            ("go × ours × grpc", |f: &Fixture| {
+                f.cell(GO_OURS, Frontend::Grpc)
+            }),
+            ("go × ours × http-connect", |f: &Fixture| {
+                f.cell(GO_OURS, Frontend::HttpConnect)
+            }),
+            ("go × ours × curl", |f: &Fixture| {
+                f.cell(GO_OURS, Frontend::Curl)
+            }),
             ("go × go: CONNECT lines", |f: &Fixture| f.connect_lines(GO)),
             ("the table", Fixture::print),
         ],
@@ -70,6 +88,8 @@ const GIVE_UP: usize = 3;
 type Pair = (Server, Agent);
 const GO: Pair = (Server::Go, Agent::Go);
 const OURS: Pair = (Server::Ours, Agent::Ours);
+const OURS_GO: Pair = (Server::Ours, Agent::Go);
+const GO_OURS: Pair = (Server::Go, Agent::Ours);
 
 impl Fixture {
     /// Lets every event happen in one cell, and compares all of them before it fails.

@@ -19,5 +19,7 @@ mod server;
 pub use agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
 pub use agent_table_config_map::AgentTableConfigMap;
 pub use agent_table_file::{AgentTableFile, AgentTableFileError};
-pub use config::{AGENT_ALPN, AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy};
+pub use config::{
+    AGENT_ALPN, AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy,
+};
 pub use server::ProxyServer;

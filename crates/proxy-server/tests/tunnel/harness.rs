@@ -8,11 +8,13 @@ use cluster_proxy_identity::ca::{CertificateAuthority, Issued, Leaf};
 use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
 use cluster_proxy_proxy_agent::{Config as AgentConfig, ProxyAgent};
-use cluster_proxy_proxy_server::{AgentIdentity, Config, Port, ProxyServer, WatchedAgentTable};
+use cluster_proxy_proxy_server::{
+    AGENT_ALPN, AgentIdentity, Config, Port, ProxyServer, WatchedAgentTable,
+};
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
-use cluster_proxy_tunnel::lane::LANE_ALPN;
+use cluster_proxy_tunnel::konnectivity::KONNECTIVITY_ALPN;
 use cluster_proxy_tunnel::{
     DialerConfig, DialerMetrics, Http2Settings, ProxyServerDialer, Target, TunnelStream,
 };
@@ -38,8 +40,8 @@ pub(crate) struct Server {
     pub(crate) agents: SocketAddr,
     pub(crate) drain: Drain,
     pub(crate) registry: Registry,
-    /// How many lanes there should be.
-    lanes: AtomicU32,
+    /// How many connections of agents there should be.
+    links: AtomicU32,
 }
 
 /// A running proxy-agent.
@@ -47,6 +49,14 @@ pub(crate) struct Agent {
     pub(crate) drain: Drain,
     pub(crate) readiness: Readiness,
 }
+
+/// Protocols of an agent port.
+pub(crate) type AgentAlpn = &'static [&'static [u8]];
+
+/// With these an agent of ours has a lane.
+pub(crate) const LANES: AgentAlpn = &AGENT_ALPN;
+/// And with this it has none, as at a Go server.
+pub(crate) const KONNECTIVITY: AgentAlpn = &[KONNECTIVITY_ALPN];
 
 /// What tests vary of a server.
 pub(crate) struct ServerOptions {
@@ -57,6 +67,8 @@ pub(crate) struct ServerOptions {
     /// Ports to take, as a restarted server does.
     pub(crate) ports: Option<(SocketAddr, SocketAddr)>,
     pub(crate) table: Option<WatchedAgentTable>,
+    /// What agents are offered.
+    pub(crate) agent_alpn: AgentAlpn,
 }
 
 impl Default for ServerOptions {
@@ -68,6 +80,7 @@ impl Default for ServerOptions {
             server_count: 1,
             ports: None,
             table: None,
+            agent_alpn: LANES,
         }
     }
 }
@@ -83,10 +96,10 @@ impl World {
         let any = "127.0.0.1:0".parse().unwrap();
         let (frontend, agents) = options.ports.unwrap_or((any, any));
         let frontend = self
-            .port(frontend, Leaf::proxy_server(sans()), FRONTEND_ALPN)
+            .port(frontend, Leaf::proxy_server(sans()), &[FRONTEND_ALPN])
             .await;
         let agents = self
-            .port(agents, Leaf::agent_server(sans()), LANE_ALPN)
+            .port(agents, Leaf::agent_server(sans()), options.agent_alpn)
             .await;
         let addresses = (
             frontend.listener.local_addr().unwrap(),
@@ -110,7 +123,7 @@ impl World {
             agents: addresses.1,
             drain,
             registry,
-            lanes: AtomicU32::new(0),
+            links: AtomicU32::new(0),
         }
     }
 
@@ -180,14 +193,14 @@ impl World {
         ClientTls::from_pem(self.ca.cert_pem().as_bytes(), Some(pair), vec![]).unwrap()
     }
 
-    async fn port(&self, address: SocketAddr, leaf: Leaf, alpn: &[u8]) -> Port {
+    async fn port(&self, address: SocketAddr, leaf: Leaf, alpn: &[&[u8]]) -> Port {
         let Issued { cert_pem, key_pem } = self.ca.issue(&leaf).unwrap();
         let tls = ServerTls::from_pem(
             cert_pem.as_bytes(),
             key_pem.as_bytes(),
             Some(self.ca.cert_pem().as_bytes()),
             ClientAuth::Required,
-            vec![alpn.to_vec()],
+            alpn.iter().map(|protocol| protocol.to_vec()).collect(),
         );
         Port {
             listener: TcpListener::bind(address).await.unwrap(),
@@ -197,16 +210,22 @@ impl World {
 }
 
 impl Agent {
-    /// Waits until the agent has its lane to `server`, and the server knows it.
+    /// Waits until the agent is connected to `server`, and the server knows it.
     pub(crate) async fn connected(self, server: &Server) -> Self {
         eventually(|| self.readiness.waiting_for().is_empty()).await;
-        let lanes = server.lanes.fetch_add(1, Ordering::Relaxed) + 1;
-        eventually(|| server.metric("cluster_proxy_server_lanes") >= f64::from(lanes)).await;
+        let links = server.links.fetch_add(1, Ordering::Relaxed) + 1;
+        eventually(|| server.links() >= f64::from(links)).await;
         self
     }
 }
 
 impl Server {
+    /// How many connections of agents it has, of both protocols.
+    pub(crate) fn links(&self) -> f64 {
+        self.metric("cluster_proxy_server_lanes")
+            + self.metric("cluster_proxy_server_konnectivity_streams")
+    }
+
     /// The value of a metric line that begins with `name`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let mut text = String::new();

@@ -5,7 +5,8 @@ use cluster_proxy_proxy_server::AgentIdentity;
 use tokio::time::Instant;
 
 use crate::harness::{
-    LIMIT, ServerOptions, World, announcing, eventually, greeter, greeting, service_proxy,
+    AgentAlpn, LANES, LIMIT, ServerOptions, World, announcing, eventually, greeter, greeting,
+    service_proxy,
 };
 
 fn shared_agent_certificate() -> Leaf {
@@ -51,8 +52,16 @@ async fn without_an_agent_the_answer_comes_at_once() {
 
 #[tokio::test]
 async fn an_agent_is_found_under_its_own_clusters_names_alone() {
+    own_names_alone(LANES).await;
+}
+
+pub(crate) async fn own_names_alone(agent_alpn: AgentAlpn) {
     let world = World::new();
-    let server = world.server(ServerOptions::default()).await;
+    let options = ServerOptions {
+        agent_alpn,
+        ..ServerOptions::default()
+    };
+    let server = world.server(options).await;
     let dialer = world.dialer(&server);
     let (one, two) = (greeter("one").await, greeter("two").await);
     let both = format!("{}&{}&host=two", announcing("one"), announcing("two"));
@@ -88,8 +97,16 @@ async fn an_agent_is_found_under_its_own_clusters_names_alone() {
 
 #[tokio::test]
 async fn an_agent_that_proves_no_cluster_is_refused() {
+    proof_of_a_cluster(LANES).await;
+}
+
+pub(crate) async fn proof_of_a_cluster(agent_alpn: AgentAlpn) {
     let world = World::new();
-    let server = world.server(ServerOptions::default()).await;
+    let options = ServerOptions {
+        agent_alpn,
+        ..ServerOptions::default()
+    };
+    let server = world.server(options).await;
     let own = greeter("managed").await;
     let leaf = shared_agent_certificate();
     let agent = world.agent_with(server.agents, &leaf, &announcing("managed"), own);
@@ -105,8 +122,13 @@ async fn an_agent_that_proves_no_cluster_is_refused() {
 
 #[tokio::test]
 async fn who_proves_nothing_serves_only_until_the_owner_comes() {
+    until_the_owner_comes(LANES).await;
+}
+
+pub(crate) async fn until_the_owner_comes(agent_alpn: AgentAlpn) {
     let world = World::new();
     let options = ServerOptions {
+        agent_alpn,
         identity: AgentIdentity::Prefer,
         ..ServerOptions::default()
     };
@@ -129,7 +151,7 @@ async fn who_proves_nothing_serves_only_until_the_owner_comes() {
         assert_eq!(greeting(&mut stream, 3).await, "new");
     }
     owner.drain.end();
-    eventually(|| server.metric("cluster_proxy_server_lanes") == 1.0).await;
+    eventually(|| server.links() == 1.0).await;
     let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
     assert_eq!(greeting(&mut stream, 3).await, "old");
 }

@@ -9,5 +9,6 @@ mod floods;
 mod harness;
 mod http_proxy;
 mod identity;
+mod konnectivity;
 mod streams;
 mod table;

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::harness::{
-    LIMIT, Server, ServerOptions, World, announcing, eventually, greeter, greeting, service_proxy,
+    AgentAlpn, LANES, LIMIT, Server, ServerOptions, World, announcing, eventually, greeter,
+    greeting, service_proxy,
 };
 
 type Table = watch::Sender<Option<Arc<AgentTable>>>;
@@ -20,10 +21,15 @@ fn table(identity: &str, clusters: &str) -> Option<Arc<AgentTable>> {
     ))
 }
 
-async fn server(world: &World, first: Option<Arc<AgentTable>>) -> (Server, Table) {
+async fn server(
+    world: &World,
+    first: Option<Arc<AgentTable>>,
+    agent_alpn: AgentAlpn,
+) -> (Server, Table) {
     let (sender, receiver) = watch::channel(first);
     let options = ServerOptions {
         table: Some(receiver),
+        agent_alpn,
         ..ServerOptions::default()
     };
     (world.server(options).await, sender)
@@ -36,8 +42,17 @@ fn shared_certificate() -> Leaf {
 
 #[tokio::test]
 async fn a_removed_clusters_lanes_close() {
+    removal(LANES).await;
+}
+
+pub(crate) async fn removal(agent_alpn: AgentAlpn) {
     let world = World::new();
-    let (server, rows) = server(&world, table("cluster", "[{name: one}, {name: two}]")).await;
+    let (server, rows) = server(
+        &world,
+        table("cluster", "[{name: one}, {name: two}]"),
+        agent_alpn,
+    )
+    .await;
     let dialer = world.dialer(&server);
     let (one, two) = (greeter("one").await, greeter("two").await);
     let _one = world
@@ -57,7 +72,7 @@ async fn a_removed_clusters_lanes_close() {
     // An abort, and no clean end.
     let end = timeout(LIMIT, of_one.read(&mut [0; 8])).await.unwrap();
     assert!(end.is_err(), "{end:?}");
-    eventually(|| server.metric("cluster_proxy_server_lanes") == 1.0).await;
+    eventually(|| server.links() == 1.0).await;
     let error = dialer.connect(&service_proxy("one")).await.unwrap_err();
     assert_eq!(error.reason(), "no_agent");
     // It knocks again and again, and stays out; the other one notices nothing.
@@ -69,7 +84,7 @@ async fn a_removed_clusters_lanes_close() {
     );
 
     rows.send_replace(table("cluster", "[{name: one}, {name: two}]"));
-    eventually(|| server.metric("cluster_proxy_server_lanes") == 2.0).await;
+    eventually(|| server.links() == 2.0).await;
     let mut again = dialer.connect(&service_proxy("one")).await.unwrap();
     assert_eq!(greeting(&mut again, 3).await, "one");
 }
@@ -77,7 +92,7 @@ async fn a_removed_clusters_lanes_close() {
 #[tokio::test]
 async fn nobody_is_let_in_before_the_table_is_read() {
     let world = World::new();
-    let (server, rows) = server(&world, None).await;
+    let (server, rows) = server(&world, None, LANES).await;
     let own = greeter("one").await;
     let agent = world.agent(server.agents, "one", &announcing("one"), own);
     eventually(|| server.metric("cluster_proxy_server_agents_refused_total") >= 2.0).await;
@@ -87,8 +102,17 @@ async fn nobody_is_let_in_before_the_table_is_read() {
 
 #[tokio::test]
 async fn names_are_lent_until_their_owner_has_its_certificate() {
+    lending(LANES).await;
+}
+
+pub(crate) async fn lending(agent_alpn: AgentAlpn) {
     let world = World::new();
-    let (server, rows) = server(&world, table("prefer", "[{name: one}, {name: two}]")).await;
+    let (server, rows) = server(
+        &world,
+        table("prefer", "[{name: one}, {name: two}]"),
+        agent_alpn,
+    )
+    .await;
     let dialer = world.dialer(&server);
     let (old, new) = (greeter("old").await, greeter("new").await);
     let names = format!("{}&{}&host=three", announcing("one"), announcing("two"));
@@ -124,7 +148,7 @@ async fn names_are_lent_until_their_owner_has_its_certificate() {
         "cluster",
         "[{name: one, certificate: true}, {name: two, certificate: true}]",
     ));
-    eventually(|| server.metric("cluster_proxy_server_lanes") == 1.0).await;
+    eventually(|| server.links() == 1.0).await;
     let error = dialer.connect(&service_proxy("two")).await.unwrap_err();
     assert_eq!(error.reason(), "no_agent");
 }
