@@ -124,10 +124,7 @@ pub(crate) fn observe(tunnel: &Tunnel<'_>, event: Event) -> Result<Observed> {
         Event::AgentKilled => agent_killed(tunnel),
         Event::AgentReplaced => agent_replaced(tunnel),
         Event::ServerKilled => server_killed(tunnel),
-        Event::OtherMethod => Ok(Observed {
-            outcome: Outcome::NotOffered,
-            took: Duration::ZERO,
-        }),
+        Event::OtherMethod => Ok(Observed::not_offered()),
     }
 }
 

@@ -104,6 +104,7 @@ impl Fixture {
         let mut unobserved = 0;
         for &event in Event::ALL {
             let observed = match frontend {
+                _ if differences::is_left_out(cell, event) => Ok(Observed::not_offered()),
                 Frontend::Curl => curl::observe(&tunnel, event),
                 _ => event::observe(&tunnel, event),
             };
@@ -182,9 +183,12 @@ fn judge(cell: MatrixCell, event: Event, observed: &Observed) -> Option<String> 
         go_agent_also,
         took,
     } = behaviour::of_go(cell.frontend.reference(), event);
-    let (outcome, source) = match differences::listed(cell, event) {
-        Some(difference) => ((difference.outcome)(), "differences.rs"),
-        None => (outcome, "behaviour.rs"),
+    let (outcome, took, source) = match differences::listed(cell, event) {
+        Some(difference) => {
+            let took = difference.took.clone().unwrap_or(took);
+            ((difference.outcome)(), took, "differences.rs")
+        }
+        None => (outcome, took, "behaviour.rs"),
     };
     let as_go_agents_may =
         cell.agent == Agent::Go && go_agent_also.as_ref() == Some(&observed.outcome);

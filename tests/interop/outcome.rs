@@ -78,6 +78,16 @@ pub(crate) struct Observed {
     pub(crate) took: Duration,
 }
 
+impl Observed {
+    /// What cannot be observed.
+    pub(crate) fn not_offered() -> Self {
+        Self {
+            outcome: Outcome::NotOffered,
+            took: Duration::ZERO,
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -408,7 +408,6 @@ fn flags_that_would_be_missed_are_refused() {
         ("proxy-server", "--agent-service-account", "agent"),
         ("proxy-server", "--authentication-audience", "hub"),
         ("proxy-server", "--enable-lease-controller", "true"),
-        ("proxy-agent", "--alpn-proto", "x"),
         ("proxy-agent", "--service-account-token-path", "/token"),
         ("proxy-agent", "--count-server-leases", "true"),
         ("user-server", "--exposed-services-configmap", "mine"),

@@ -37,13 +37,16 @@ impl DialFailureKind {
     /// A text for DIAL_RSP that is read as this kind again, in the form of Go's `net.OpError`.
     #[must_use]
     pub fn wording(self, address: &str) -> PeerText {
+        if self == Self::Unresolvable {
+            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            return PeerText::new(&format!("dial tcp: lookup {host}: no such host"));
+        }
         let what = match self {
             Self::TimedOut => "i/o timeout",
             Self::Exhausted => "socket: too many open files",
             Self::Refused => "connect: connection refused",
             Self::Unreachable => "connect: no route to host",
-            Self::Unresolvable => "lookup: no such host",
-            Self::Other => "the connection failed",
+            Self::Unresolvable | Self::Other => "the connection failed",
         };
         PeerText::new(&format!("dial tcp {address}: {what}"))
     }

@@ -18,6 +18,9 @@ pub struct Config {
     pub http_proxy: Option<Proxy>,
     /// Trust in the server and the agent's own certificate; the protocol offered is set here.
     pub tls: ClientTls,
+    /// More protocols to offer in TLS, for what routes by them on the way; the server that picks one
+    /// speaks konnectivity.
+    pub more_alpn: Vec<String>,
     /// Distinct for each agent process.
     pub agent_id: String,
     /// Under which names and addresses this agent wants to be found. Those that are tunnel hosts
@@ -53,6 +56,7 @@ impl Config {
             server,
             http_proxy: None,
             tls,
+            more_alpn: Vec::new(),
             agent_id,
             identifiers: AnnouncedIdentifiers::default(),
             service_proxy: Target::new("127.0.0.1", SERVICE_PROXY_PORT)

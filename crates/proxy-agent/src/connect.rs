@@ -86,7 +86,13 @@ impl Connector {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             capabilities: Vec::new(),
         };
-        let tls = config.tls.with_alpn(&[LANE_ALPN, KONNECTIVITY_ALPN]);
+        let mut alpn = vec![LANE_ALPN, KONNECTIVITY_ALPN];
+        for more in config.more_alpn.iter().map(String::as_bytes) {
+            if !alpn.contains(&more) {
+                alpn.push(more);
+            }
+        }
+        let tls = config.tls.with_alpn(&alpn);
         Ok(Self {
             config,
             tls,
@@ -111,8 +117,9 @@ impl Connector {
             })?;
         match connected.alpn.as_deref() {
             Some(LANE_ALPN) => self.open_lane(connected.stream, is_wanted).await,
-            Some(KONNECTIVITY_ALPN) => self.open_stream(connected.stream, is_wanted).await,
-            _ => return Err(ConnectError::NoLane { via: self.via() }),
+            // TLS lets none through that was not offered.
+            Some(_) => self.open_stream(connected.stream, is_wanted).await,
+            None => return Err(ConnectError::NoLane { via: self.via() }),
         }
         .map_err(|cause| ConnectError::Lane { cause })
     }

@@ -71,6 +71,10 @@ pub(crate) struct Args {
     /// `host=a&ipv4=1.2.3.4&default-route=true`.
     #[arg(long, default_value = "", value_name = "QUERY", help_heading = "Hub")]
     agent_identifiers: String,
+    /// More protocols to offer in TLS (ALPN), for a load balancer that routes by them. A server
+    /// that picks one speaks konnectivity.
+    #[arg(long, value_delimiter = ',', value_name = "LIST", help_heading = "Hub")]
+    alpn_proto: Vec<String>,
     /// First wait between two attempts to connect.
     #[arg(
         long,
@@ -129,12 +133,6 @@ struct Konnectivity;
 impl Table for Konnectivity {
     const HEADING: &'static str = "konnectivity";
     const FLAGS: &'static [ForeignFlag] = &[
-        refused(
-            "alpn-proto",
-            Kind::Text,
-            &[""],
-            "More protocols to offer in TLS",
-        ),
         refused(
             "service-account-token-path",
             Kind::Text,
@@ -210,6 +208,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         service_proxy_address,
         agent_id,
         agent_identifiers,
+        alpn_proto,
         sync_interval,
         sync_interval_cap,
         sync_forever,
@@ -249,6 +248,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let config = Config {
         http_proxy,
         identifiers,
+        more_alpn: alpn_protocols(alpn_proto)?,
         service_proxy: target(
             "--service-proxy-address",
             &service_proxy.host,
@@ -275,6 +275,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     };
     role.run(("--health-server-port", &health), limits, work)
         .await
+}
+
+fn alpn_protocols(names: Vec<String>) -> Result<Vec<String>, StartError> {
+    let names: Vec<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    // RFC 7301 section 3.1: its length is one byte.
+    if let Some(name) = names.iter().find(|name| name.len() > 255) {
+        let error = format!("{name:?} is longer than 255 bytes");
+        return Err(StartError::usage("--alpn-proto", error));
+    }
+    Ok(names)
 }
 
 /// What this agent's own certificate proves.

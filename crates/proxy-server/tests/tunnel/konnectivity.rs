@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cluster_proxy_identity::ca::Leaf;
+use cluster_proxy_proxy_agent::Config as AgentConfig;
 use cluster_proxy_proxy_server::AgentIdentity;
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_tunnel::konnectivity::{KONNECTIVITY_ALPN, ServerStream};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::harness::{
     KONNECTIVITY, LIMIT, Server, ServerOptions, World, announcing, eventually, greeter, greeting,
-    service_proxy,
+    run_agent, service_proxy,
 };
 use crate::{identity, table};
 
@@ -147,6 +148,27 @@ async fn both_ends_drain_in_order() {
         let in_order = timeout(LIMIT, draining).await.unwrap().unwrap();
         assert!(in_order, "server goes: {server_goes}");
     }
+}
+
+#[tokio::test]
+async fn a_protocol_offered_for_what_is_on_the_way_carries_konnectivity() {
+    let world = World::new();
+    let options = ServerOptions {
+        agent_alpn: &[b"routed"],
+        ..ServerOptions::default()
+    };
+    let server = world.server(options).await;
+    let own = greeter("managed").await;
+    let leaf = Leaf::proxy_agent(&"managed".parse().unwrap());
+    let address = server.agents.to_string().parse().unwrap();
+    let config = AgentConfig {
+        more_alpn: vec!["h2".to_owned(), "routed".to_owned()],
+        ..world.agent_config(address, &leaf, &announcing("managed"), own)
+    };
+    let _agent = run_agent(config).connected(&server).await;
+    let dialer = world.dialer(&server);
+    let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
+    assert_eq!(greeting(&mut stream, 7).await, "managed");
 }
 
 type Dialled = ClientStream<TcpStream>;

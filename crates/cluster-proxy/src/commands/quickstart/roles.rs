@@ -12,7 +12,9 @@ use cluster_proxy_identity::ca::{CertificateAuthority, Issued, Leaf};
 use cluster_proxy_identity::tls::{ClientAuth, ClientTls, FlagFile, ServerTls};
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_proxy_agent::{self as proxy_agent, ProxyAgent};
-use cluster_proxy_proxy_server::{self as proxy_server, AgentIdentity, Port, ProxyServer};
+use cluster_proxy_proxy_server::{
+    self as proxy_server, AGENT_ALPN, AgentIdentity, Port, ProxyServer,
+};
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use cluster_proxy_service_proxy::{self as service_proxy, ServiceProxy, ServiceProxyMetrics};
@@ -124,7 +126,7 @@ impl Starting<'_> {
             },
             agents: Port {
                 listener: agents,
-                tls: self.server_tls(&Leaf::agent_server(sans()), required, &[LANE_ALPN])?,
+                tls: self.server_tls(&Leaf::agent_server(sans()), required, &AGENT_ALPN)?,
             },
             server_id: "quickstart".to_owned(),
             server_count: 1,
