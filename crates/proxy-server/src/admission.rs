@@ -59,7 +59,7 @@ where
             let claims = rule
                 .claims(identity, &lane.agent().identifiers)
                 .map_err(NotAdmitted::Refused)?;
-            let driver = AgentLinkDriver::Lane(driver);
+            let driver = AgentLinkDriver::Lane(Box::new(driver));
             Ok((AgentLink::Lane(lane), driver, claims))
         }
         AgentProtocol::Konnectivity => {
@@ -72,7 +72,7 @@ where
                 }
             };
             let (stream, driver) = pending.accept(hello)?;
-            let driver = AgentLinkDriver::Konnectivity(driver);
+            let driver = AgentLinkDriver::Konnectivity(Box::new(driver));
             Ok((AgentLink::konnectivity(stream), driver, claims))
         }
     }

@@ -127,8 +127,8 @@ pub(crate) enum AgentLinkDriver<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    Lane(HubLaneDriver<T>),
-    Konnectivity(AgentStreamDriver<T>),
+    Lane(Box<HubLaneDriver<T>>),
+    Konnectivity(Box<AgentStreamDriver<T>>),
 }
 
 impl<T> AgentLinkDriver<T>

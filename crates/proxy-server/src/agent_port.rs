@@ -57,9 +57,18 @@ impl AgentPort {
         let protocol = admission::protocol(alpn.as_deref());
         // From here on every change of the rule is seen.
         let mut rule = self.rule.clone();
+        let admitting = admit(
+            stream,
+            protocol,
+            (&rule, &identity),
+            &self.hello,
+            &self.http2,
+        );
+        // Its room is needed for a moment only, and a connection stays for days.
+        let admitting = Box::pin(admitting);
         let admitted = tokio::select! {
             () = self.stop.cancelled() => return,
-            admitted = admit(stream, protocol, (&rule, &identity), &self.hello, &self.http2) => admitted,
+            admitted = admitting => admitted,
         };
         let (link, mut driver, claims) = match admitted {
             Ok(admitted) => admitted,
