@@ -2,6 +2,7 @@
 //! other in one lab as a user would change them, each with a request that goes through. Needs a
 //! lab that nobody else has installed anything in, and the image's tar in `CLUSTER_PROXY_IMAGE`.
 
+mod cluster_profile;
 mod deployment_config;
 mod entrypoint;
 mod http_proxy;
@@ -86,6 +87,10 @@ fn main() -> ExitCode {
             (
                 "a load balancer with a name",
                 entrypoint::load_balancer_name,
+            ),
+            (
+                "a ClusterProfile gets an access provider",
+                cluster_profile::access_provider,
             ),
             ("network policies", network_policies::ports),
             ("network policies off again", network_policies::off),
