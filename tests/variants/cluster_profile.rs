@@ -17,6 +17,10 @@ pub(crate) fn access_provider(setting: &Setting) -> Result<()> {
     });
     let namespace = profile["metadata"]["namespace"].as_str();
     let namespace = namespace.context("no namespace")?;
+    // What this release leaves out and newer ones set; who selects profiles by it expects it.
+    let label = "open-cluster-management.io/cluster-name=managed";
+    let labelled = ["label", "clusterprofile", "managed", "-n", namespace, label];
+    setting.lab.hub.kubectl(&labelled)?;
     setting.install_at_address(&["featureGates.clusterProfile=true"])?;
     let cluster = eventually("the access provider", || {
         let profile = ["clusterprofile", "managed", "-n", namespace];
