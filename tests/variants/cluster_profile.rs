@@ -1,5 +1,7 @@
 //! ClusterProfiles, which Open Cluster Management writes and tools for several clusters read.
 
+use std::process::Command;
+
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -17,11 +19,36 @@ pub(crate) fn access_provider(setting: &Setting) -> Result<()> {
     });
     let namespace = profile["metadata"]["namespace"].as_str();
     let namespace = namespace.context("no namespace")?;
-    // What this release leaves out and newer ones set; who selects profiles by it expects it.
+    // Selected by it, and not always there yet.
     let label = "open-cluster-management.io/cluster-name=managed";
-    let labelled = ["label", "clusterprofile", "managed", "-n", namespace, label];
-    setting.lab.hub.kubectl(&labelled)?;
+    let label = [
+        "label",
+        "--overwrite",
+        "clusterprofile",
+        "managed",
+        "-n",
+        namespace,
+        label,
+    ];
+    setting.lab.hub.kubectl(&label)?;
     setting.install_at_address(&["featureGates.clusterProfile=true"])?;
+    eventually("the manager says what the definition lacks", || {
+        let logs = setting.hub(&["logs", "deploy/cluster-proxy-addon-manager"])?;
+        ensure!(
+            logs.contains("cannot hold access providers"),
+            "no word of it"
+        );
+        Ok(())
+    });
+    let definition = newer_definition()?;
+    let how = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "-f",
+        &definition,
+    ];
+    setting.lab.hub.kubectl(&how)?;
     let cluster = eventually("the access provider", || {
         let profile = ["clusterprofile", "managed", "-n", namespace];
         let profile = get(&setting.lab.hub, &profile)?;
@@ -48,6 +75,29 @@ pub(crate) fn access_provider(setting: &Setting) -> Result<()> {
     let answer = setting.ask_server(name, "managed", PODS)?;
     ensure!(answer.code == 200, "{}: {}", answer.code, answer.body);
     features(setting, &json!([]))
+}
+
+/// The definition of profiles that has access providers: Open Cluster Management 1.0 brings an older
+/// one. It comes with the Go module, pinned beside the lab's others.
+fn newer_definition() -> Result<String> {
+    let module = "sigs.k8s.io/cluster-inventory-api";
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../lab/go/cluster-inventory");
+    let go = |arguments: &[&str]| -> Result<String> {
+        let done = Command::new("go")
+            .args(arguments)
+            .current_dir(root)
+            .output()?;
+        ensure!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        Ok(String::from_utf8(done.stdout)?.trim().to_owned())
+    };
+    go(&["mod", "download", module])?;
+    let folder = go(&["list", "-m", "-f", "{{.Dir}}", module])?;
+    let file = "config/crd/bases/multicluster.x-k8s.io_clusterprofiles.yaml";
+    Ok(format!("{folder}/{file}"))
 }
 
 /// The features that Open Cluster Management's registration has on.

@@ -209,9 +209,8 @@ pub fn remove_condition(status: &mut Map<String, Value>, kind: &str) {
     }
 }
 
-/// Writes the parts of an object's status that differ from what `object` has, and tells whether
-/// there were any. Whoever changed the object since it was read makes this fail with a conflict:
-/// lists such as the conditions are written whole, and nobody's entry may be lost.
+/// Writes the parts of an object's status as [`patch_status`] does, and tells whether there were
+/// any.
 ///
 /// # Errors
 /// When the hub refuses, in its words.
@@ -221,6 +220,22 @@ pub async fn write_status(
     object: &DynamicObject,
     wanted: &Map<String, Value>,
 ) -> Result<bool, RequestFailure> {
+    let written = patch_status(client, resource, object, wanted).await?;
+    Ok(written.is_some())
+}
+
+/// Writes the parts of an object's status that differ from what `object` has: the object as the
+/// hub keeps it then, `None` when there were none. Whoever changed the object since it was read makes this fail with a conflict:
+/// lists such as the conditions are written whole, and nobody's entry may be lost.
+///
+/// # Errors
+/// When the hub refuses, in its words.
+pub async fn patch_status(
+    client: &Client,
+    resource: &ApiResource,
+    object: &DynamicObject,
+    wanted: &Map<String, Value>,
+) -> Result<Option<DynamicObject>, RequestFailure> {
     let current = status(object);
     let changed: Map<_, _> = wanted
         .iter()
@@ -228,7 +243,7 @@ pub async fn write_status(
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     if changed.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let api: Api<DynamicObject> = match object.namespace() {
         Some(namespace) => Api::namespaced_with(client.clone(), &namespace, resource),
@@ -244,11 +259,11 @@ pub async fn write_status(
     };
     let name = object.name_any();
     let written = api.patch_status(&name, &params, &Patch::Merge(patch)).await;
-    written.map_err(RequestFailure::of(
+    let written = written.map_err(RequestFailure::of(
         "write the status of",
         format!("{} {name}", resource.kind),
     ))?;
-    Ok(true)
+    Ok(Some(written))
 }
 
 /// Follows, for the controller `name`, all objects that `api` gives and `config` selects: where

@@ -81,13 +81,17 @@ pub async fn reconcile(
     let provider = provider(&profile.name_any(), &namespace, ca);
     let mut status = addon::status(&profile);
     set_provider(&mut status, provider);
-    match addon::write_status(&context.client, &resource(), &profile, &status).await {
-        Err(failure) if failure.is_conflict() => Ok(Action::requeue(AFTER_CONFLICT)),
-        written => {
-            written?;
-            Ok(Action::requeue(RESYNC))
+    let written = addon::patch_status(&context.client, &resource(), &profile, &status).await;
+    match written {
+        Err(failure) if failure.is_conflict() => return Ok(Action::requeue(AFTER_CONFLICT)),
+        Err(failure) => return Err(failure.into()),
+        Ok(Some(kept)) if !addon::status(&kept).contains_key(ACCESS_PROVIDERS) => {
+            let (namespace, name) = (profile.namespace().unwrap_or_default(), profile.name_any());
+            return Err(Error::Pruned { namespace, name });
         }
+        Ok(_) => {}
     }
+    Ok(Action::requeue(RESYNC))
 }
 
 /// Why a profile has no access provider for now.
@@ -103,6 +107,18 @@ pub enum Error {
     NoCertificate {
         /// The Secret.
         object: String,
+    },
+    /// The hub's definition of profiles has no such field, and the hub left it out.
+    #[error(
+        "ClusterProfile {namespace}/{name} cannot hold access providers: the hub's \
+         CustomResourceDefinition clusterprofiles.multicluster.x-k8s.io is older than \
+         cluster-inventory-api v0.1.0; update Open Cluster Management, or apply the newer one"
+    )]
+    Pruned {
+        /// The profile's namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
     },
     /// Where the user-server is is not known.
     #[error(transparent)]
@@ -139,7 +155,7 @@ fn provider(profile: &str, namespace: &str, ca: &[u8]) -> Value {
 
 /// Sets our provider and leaves those of others.
 fn set_provider(status: &mut Map<String, Value>, provider: Value) {
-    let providers = status.entry("accessProviders").or_insert_with(|| json!([]));
+    let providers = status.entry(ACCESS_PROVIDERS).or_insert_with(|| json!([]));
     let Some(providers) = providers.as_array_mut() else {
         return;
     };
@@ -151,6 +167,9 @@ fn set_provider(status: &mut Map<String, Value>, provider: Value) {
         None => providers.push(provider),
     }
 }
+
+/// The field of a profile's status.
+const ACCESS_PROVIDERS: &str = "accessProviders";
 
 /// In metrics and logs.
 const NAME: &str = "cluster-profile";
