@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, NotAdmitted, admit};
 use crate::agent_link::AgentLink;
+use crate::agent_tokens::AgentTokens;
 use crate::agents::{Agents, ConnectedAgent};
 use crate::metrics::Metrics;
 use crate::ownership::{Claims, Refusal, Rule};
@@ -26,6 +27,7 @@ use crate::ownership::{Claims, Refusal, Rule};
 pub(crate) struct AgentPort {
     pub(crate) hello: ServerHello,
     pub(crate) rule: Rule,
+    pub(crate) tokens: Option<AgentTokens>,
     pub(crate) http2: Http2Settings,
     pub(crate) agents: Arc<Agents>,
     pub(crate) metrics: Metrics,
@@ -60,7 +62,7 @@ impl AgentPort {
         let admitting = admit(
             stream,
             protocol,
-            (&rule, &identity),
+            (&rule, &identity, self.tokens.as_ref()),
             &self.hello,
             &self.http2,
         );
@@ -126,6 +128,13 @@ impl AgentPort {
                 self.metrics.agents_refused.inc();
                 if let Some(left_out) = self.refusals.pass() {
                     tracing::warn!(%peer, ?identity, left_out, "agent refused: {refusal}");
+                }
+            }
+            NotAdmitted::Unauthenticated(refusal) => {
+                self.metrics.token_refused(refusal.reason());
+                if let Some(left_out) = self.refusals.pass() {
+                    let cause = refusal.cause();
+                    tracing::warn!(%peer, ?identity, left_out, cause, "agent refused: {refusal}");
                 }
             }
             NotAdmitted::Failed(error @ TunnelError::Unwanted { .. }) => {

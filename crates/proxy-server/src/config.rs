@@ -10,6 +10,7 @@ use cluster_proxy_tunnel::lane::LANE_ALPN;
 use tokio::net::TcpListener;
 
 use crate::agent_table::WatchedAgentTable;
+use crate::agent_tokens::AgentTokens;
 
 /// The configuration of a [`crate::ProxyServer`].
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub agent_identity: AgentIdentity,
     /// Which clusters are accepted and which names are theirs.
     pub agent_table: Option<WatchedAgentTable>,
+    /// The token that each agent has to show, if any, whatever its certificate proves.
+    pub agent_tokens: Option<AgentTokens>,
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
 }

@@ -8,6 +8,7 @@ mod agent_port;
 mod agent_table;
 mod agent_table_config_map;
 mod agent_table_file;
+mod agent_tokens;
 mod agents;
 mod config;
 mod frontend_port;
@@ -19,6 +20,7 @@ mod server;
 pub use agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
 pub use agent_table_config_map::AgentTableConfigMap;
 pub use agent_table_file::{AgentTableFile, AgentTableFileError};
+pub use agent_tokens::AgentTokens;
 pub use config::{
     AGENT_ALPN, AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy,
 };

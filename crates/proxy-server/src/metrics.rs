@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     bytes: Family<DirectionLabel, Counter<u64, AtomicU64>>,
     pub(crate) announcements_dropped: Counter,
     pub(crate) agents_refused: Counter,
+    tokens_refused: Family<ReasonLabel, Counter>,
     pub(crate) handshakes_failed: Family<PortLabel, Counter>,
 }
 
@@ -32,6 +33,11 @@ struct ResultLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct DirectionLabel {
     direction: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 /// The listener something happened at.
@@ -88,6 +94,11 @@ impl Metrics {
             self.agents_refused.clone(),
         );
         registry.register(
+            "cluster_proxy_server_agent_tokens_refused",
+            "Connections of agents refused for their service account's token, by reason; not_reviewed is no word about the token",
+            self.tokens_refused.clone(),
+        );
+        registry.register(
             "cluster_proxy_server_handshakes_failed",
             "Connections that did not get through TLS, by port",
             self.handshakes_failed.clone(),
@@ -102,6 +113,12 @@ impl Metrics {
         ] {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    pub(crate) fn token_refused(&self, reason: &'static str) {
+        self.tokens_refused
+            .get_or_create_owned(&ReasonLabel { reason })
+            .inc();
     }
 
     pub(crate) fn stalled(&self, connections: u64) {

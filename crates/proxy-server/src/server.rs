@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
-use cluster_proxy_tunnel::lane::ServerHello;
+use cluster_proxy_tunnel::lane::{AGENT_TOKENS, ServerHello};
 use cluster_proxy_tunnel::throttle::Throttle;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -56,16 +56,19 @@ impl ProxyServer {
         } = self.config;
         let agents = Arc::new(Agents::new(self.config.strategies, self.metrics.clone()));
         let (open, stop) = (TaskTracker::new(), CancellationToken::new());
+        let reviews_tokens = self.config.agent_tokens.is_some();
+        let capabilities = reviews_tokens.then(|| AGENT_TOKENS.to_owned());
         let agent_port = Arc::new(AgentPort {
             hello: ServerHello {
                 server_id,
                 server_count,
-                capabilities: Vec::new(),
+                capabilities: capabilities.into_iter().collect(),
             },
             rule: match self.config.agent_table {
                 Some(table) => Rule::Table(table),
                 None => Rule::Fixed(self.config.agent_identity),
             },
+            tokens: self.config.agent_tokens,
             http2: self.config.http2.clone(),
             agents: Arc::clone(&agents),
             metrics: self.metrics.clone(),

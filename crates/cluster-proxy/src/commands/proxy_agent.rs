@@ -30,12 +30,27 @@ use crate::role::Role;
 /// Both variables mean what they mean to Go programs, in lower case too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Certificate that proves this agent's cluster.
-    #[arg(long, value_name = "FILE", help_heading = "Hub")]
-    agent_cert: PathBuf,
+    /// Certificate that proves this agent's cluster. Needed unless the agent shows a token instead
+    /// (--service-account-token-path).
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "agent_key",
+        help_heading = "Hub"
+    )]
+    agent_cert: Option<PathBuf>,
     /// Private key of --agent-cert.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "agent_cert",
+        help_heading = "Hub"
+    )]
+    agent_key: Option<PathBuf>,
+    /// File with a token of this agent's service account, for servers that review it; read anew at
+    /// each connect.
     #[arg(long, value_name = "FILE", help_heading = "Hub")]
-    agent_key: PathBuf,
+    service_account_token_path: Option<PathBuf>,
     /// CA that the proxy-server's certificate must come from.
     #[arg(long, value_name = "FILE", help_heading = "Hub")]
     ca_cert: PathBuf,
@@ -134,12 +149,6 @@ impl Table for Konnectivity {
     const HEADING: &'static str = "konnectivity";
     const FLAGS: &'static [ForeignFlag] = &[
         refused(
-            "service-account-token-path",
-            Kind::Text,
-            &[""],
-            "Token to show to the server",
-        ),
-        refused(
             "count-server-leases",
             Kind::Bool,
             &["false"],
@@ -202,6 +211,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let Args {
         agent_cert,
         agent_key,
+        service_account_token_path,
         ca_cert,
         proxy_server_host,
         proxy_server_port,
@@ -220,19 +230,29 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     } = args;
     logs.init()?;
     konnectivity.check()?;
+    // A flag set to nothing is Go's way to leave it out.
+    let token_file = service_account_token_path
+        .filter(|path| !path.as_os_str().is_empty())
+        .map(|path| file("--service-account-token-path", &path));
+    if agent_cert.is_none() && token_file.is_none() {
+        let cause = "needed unless the agent shows a token (--service-account-token-path)";
+        return Err(StartError::usage("--agent-cert", cause));
+    }
     let tls = ClientTls::load(ClientTlsFiles {
         ca: file("--ca-cert", &ca_cert),
-        cert: Some((
-            file("--agent-cert", &agent_cert),
-            file("--agent-key", &agent_key),
-        )),
+        cert: agent_cert
+            .as_ref()
+            .zip(agent_key.as_ref())
+            .map(|(cert, key)| (file("--agent-cert", cert), file("--agent-key", key))),
         alpn: vec![LANE_ALPN.to_vec()],
     })
     .map_err(StartError::failed)?;
     let mut identifiers: AnnouncedIdentifiers = agent_identifiers
         .parse()
         .map_err(|error| StartError::usage("--agent-identifiers", error))?;
-    if let PeerIdentity::Agent(ProvenAgent { cluster }) = own_identity(&agent_cert)? {
+    if let Some(agent_cert) = &agent_cert
+        && let PeerIdentity::Agent(ProvenAgent { cluster }) = own_identity(agent_cert)?
+    {
         let host = TunnelHost::of(&cluster).as_str().to_owned();
         if !identifiers.hosts.contains(&host) {
             identifiers.hosts.push(host);
@@ -248,6 +268,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let config = Config {
         http_proxy,
         identifiers,
+        token_file,
         more_alpn: alpn_protocols(alpn_proto)?,
         service_proxy: target(
             "--service-proxy-address",

@@ -8,8 +8,8 @@ use cluster_proxy_identity::tls::{
 };
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_proxy_server::{
-    AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, Config, Port, ProxyServer,
-    ProxyStrategies,
+    AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, AgentTokens, Config, Port,
+    ProxyServer, ProxyStrategies,
 };
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
@@ -62,9 +62,10 @@ pub(crate) struct Args {
     /// Private key of --cluster-cert.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     cluster_key: PathBuf,
-    /// CA that agents' certificates must come from.
+    /// CA that agents' certificates must come from. Needed unless agents show tokens: then a
+    /// certificate is only asked for where this is given, and an agent may come without.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
-    cluster_ca_cert: PathBuf,
+    cluster_ca_cert: Option<PathBuf>,
     /// Port that proxy-agents dial.
     #[arg(
         long,
@@ -105,9 +106,36 @@ pub(crate) struct Args {
         help_heading = "Agents"
     )]
     agent_table_configmap: Option<NamespacedName>,
-    /// Kubeconfig of the hub, for --agent-table-configmap [default: the pod's service account].
+    /// Kubeconfig of the hub, for --agent-table-configmap and --agent-namespace [default: the pod's
+    /// service account].
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     kubeconfig: Option<PathBuf>,
+    /// Take only agents that show a token of their service account in this namespace; the hub
+    /// reviews it. With it go --agent-service-account and --authentication-audience. A token proves
+    /// no cluster: --agent-identity asks for certificates all the same.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "NAMESPACE",
+        help_heading = "Agents' tokens"
+    )]
+    agent_namespace: String,
+    /// Name of that service account.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "NAME",
+        help_heading = "Agents' tokens"
+    )]
+    agent_service_account: String,
+    /// Audience that the tokens must be for.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "AUDIENCE",
+        help_heading = "Agents' tokens"
+    )]
+    authentication_audience: String,
     /// How an agent is chosen, in this order: destHost (one found under the name that was asked
     /// for), defaultRoute (one that announced `default-route=true`), default (any). A cluster's
     /// tunnel host is found by its name alone, whatever stands here.
@@ -224,24 +252,6 @@ impl Table for Konnectivity {
             "Delete a socket left at --uds-name",
         ),
         refused(
-            "agent-namespace",
-            Kind::Text,
-            &[""],
-            "Namespace of the agents' service account, to check their tokens",
-        ),
-        refused(
-            "agent-service-account",
-            Kind::Text,
-            &[""],
-            "The agents' service account, to check their tokens",
-        ),
-        refused(
-            "authentication-audience",
-            Kind::Text,
-            &[""],
-            "Audience of the agents' tokens",
-        ),
-        refused(
             "enable-lease-controller",
             Kind::Bool,
             &["false"],
@@ -260,7 +270,7 @@ impl Table for Konnectivity {
         ignored(
             "kubeconfig-qps",
             Kind::Number,
-            "Requests a second with --kubeconfig",
+            "Requests a second with --kubeconfig; 32 TokenReviews are in flight at most",
         ),
         ignored(
             "kubeconfig-burst",
@@ -333,6 +343,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         agent_table_file,
         agent_table_configmap,
         kubeconfig,
+        agent_namespace,
+        agent_service_account,
+        authentication_audience,
         proxy_strategies,
         server_id,
         server_count,
@@ -356,11 +369,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     };
     let frontend_tls =
         ServerTls::load_with(frontend, profile.clone()).map_err(StartError::failed)?;
+    let token_account = TokenAccount::of(
+        agent_namespace,
+        agent_service_account,
+        authentication_audience,
+    )?;
     let agents = ServerTlsFiles {
         cert: file("--cluster-cert", &cluster_cert),
         key: file("--cluster-key", &cluster_key),
-        client_ca: Some(file("--cluster-ca-cert", &cluster_ca_cert)),
-        client_auth: ClientAuth::Required,
+        client_auth: client_auth(
+            cluster_ca_cert.as_ref(),
+            token_account.is_some(),
+            agent_identity,
+        )?,
+        client_ca: cluster_ca_cert
+            .as_ref()
+            .map(|path| file("--cluster-ca-cert", path)),
         alpn: AGENT_ALPN.map(<[u8]>::to_vec).to_vec(),
     };
     let agents_tls = ServerTls::load_with(agents, profile).map_err(StartError::failed)?;
@@ -377,14 +401,20 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         role.background(file.keep_fresh());
         agent_table = Some(table);
     }
-    if let Some(NamespacedName { namespace, name }) = agent_table_configmap {
+    let hub = || {
         let kubeconfig = kubeconfig.as_deref();
-        let hub = Connection::from_flag(kubeconfig.map(|path| file("--kubeconfig", path)))
-            .map_err(StartError::failed)?;
+        Connection::from_flag(kubeconfig.map(|path| file("--kubeconfig", path)))
+            .map_err(StartError::failed)
+    };
+    if let Some(NamespacedName { namespace, name }) = agent_table_configmap {
         let (watched, table) = AgentTableConfigMap::new(namespace, name);
-        role.background(watched.keep_fresh(hub));
+        role.background(watched.keep_fresh(hub()?));
         agent_table = Some(table);
     }
+    let agent_tokens = match token_account {
+        Some(account) => Some(account.tokens(&hub()?)),
+        None => None,
+    };
     let config = Config {
         frontend: Port {
             listener: listen("--server-port", &frontend).await?,
@@ -399,6 +429,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         strategies: proxy_strategies,
         agent_identity,
         agent_table,
+        agent_tokens,
         http2: Http2Settings::default(),
     };
     let server = ProxyServer::new(config, &mut role.registry, &role.readiness);
@@ -409,6 +440,65 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let health = HostPort::new(health_bind_address, health_port);
     let work = Box::pin(server.run(role.drain.clone()));
     role.run(("--health-port", &health), limits, work).await
+}
+
+/// Whose tokens agents have to show.
+struct TokenAccount {
+    namespace: String,
+    service_account: String,
+    audience: String,
+}
+
+impl TokenAccount {
+    /// As konnectivity reads the three flags: all of them, or none.
+    fn of(
+        namespace: String,
+        service_account: String,
+        audience: String,
+    ) -> Result<Option<Self>, StartError> {
+        let flags = [
+            ("--agent-namespace", &namespace),
+            ("--agent-service-account", &service_account),
+            ("--authentication-audience", &audience),
+        ];
+        if flags.iter().all(|(_, value)| value.is_empty()) {
+            return Ok(None);
+        }
+        if let Some((missing, _)) = flags.iter().find(|(_, value)| value.is_empty()) {
+            let cause = "agents' tokens are reviewed only with this one too";
+            return Err(StartError::usage(missing, cause));
+        }
+        Ok(Some(Self {
+            namespace,
+            service_account,
+            audience,
+        }))
+    }
+
+    fn tokens(self, hub: &Connection) -> AgentTokens {
+        AgentTokens::new(hub, &self.namespace, &self.service_account, self.audience)
+    }
+}
+
+/// Whether agents show certificates: where they show tokens instead, only who wants to.
+fn client_auth(
+    ca: Option<&PathBuf>,
+    tokens: bool,
+    identity: AgentIdentity,
+) -> Result<ClientAuth, StartError> {
+    match (ca, tokens) {
+        (Some(_), false) => Ok(ClientAuth::Required),
+        (Some(_), true) => Ok(ClientAuth::Optional),
+        (None, true) if identity != AgentIdentity::Cluster => Ok(ClientAuth::Off),
+        (None, true) => Err(StartError::usage(
+            "--cluster-ca-cert",
+            "needed for --agent-identity=cluster: a token proves no cluster",
+        )),
+        (None, false) => Err(StartError::usage(
+            "--cluster-ca-cert",
+            "needed unless agents show tokens (--agent-namespace)",
+        )),
+    }
 }
 
 /// What the two TLS flags ask for, and a warning about what is not known of it.

@@ -9,7 +9,7 @@ use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
 use cluster_proxy_proxy_agent::{Config as AgentConfig, ProxyAgent};
 use cluster_proxy_proxy_server::{
-    AGENT_ALPN, AgentIdentity, Config, Port, ProxyServer, WatchedAgentTable,
+    AGENT_ALPN, AgentIdentity, AgentTokens, Config, Port, ProxyServer, WatchedAgentTable,
 };
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
@@ -67,6 +67,9 @@ pub(crate) struct ServerOptions {
     /// Ports to take, as a restarted server does.
     pub(crate) ports: Option<(SocketAddr, SocketAddr)>,
     pub(crate) table: Option<WatchedAgentTable>,
+    pub(crate) tokens: Option<AgentTokens>,
+    /// Whether agents show certificates.
+    pub(crate) agent_certificates: ClientAuth,
     /// What agents are offered.
     pub(crate) agent_alpn: AgentAlpn,
 }
@@ -80,6 +83,8 @@ impl Default for ServerOptions {
             server_count: 1,
             ports: None,
             table: None,
+            tokens: None,
+            agent_certificates: ClientAuth::Required,
             agent_alpn: LANES,
         }
     }
@@ -96,10 +101,20 @@ impl World {
         let any = "127.0.0.1:0".parse().unwrap();
         let (frontend, agents) = options.ports.unwrap_or((any, any));
         let frontend = self
-            .port(frontend, Leaf::proxy_server(sans()), &[FRONTEND_ALPN])
+            .port(
+                frontend,
+                Leaf::proxy_server(sans()),
+                &[FRONTEND_ALPN],
+                ClientAuth::Required,
+            )
             .await;
         let agents = self
-            .port(agents, Leaf::agent_server(sans()), options.agent_alpn)
+            .port(
+                agents,
+                Leaf::agent_server(sans()),
+                options.agent_alpn,
+                options.agent_certificates,
+            )
             .await;
         let addresses = (
             frontend.listener.local_addr().unwrap(),
@@ -113,6 +128,7 @@ impl World {
             strategies: options.strategies.parse().unwrap(),
             agent_identity: options.identity,
             agent_table: options.table,
+            agent_tokens: options.tokens,
             http2: Http2Settings::default(),
         };
         let (mut registry, drain) = (Registry::default(), Drain::new());
@@ -193,13 +209,19 @@ impl World {
         ClientTls::from_pem(self.ca.cert_pem().as_bytes(), Some(pair), vec![]).unwrap()
     }
 
-    async fn port(&self, address: SocketAddr, leaf: Leaf, alpn: &[&[u8]]) -> Port {
+    async fn port(
+        &self,
+        address: SocketAddr,
+        leaf: Leaf,
+        alpn: &[&[u8]],
+        client_auth: ClientAuth,
+    ) -> Port {
         let Issued { cert_pem, key_pem } = self.ca.issue(&leaf).unwrap();
         let tls = ServerTls::from_pem(
             cert_pem.as_bytes(),
             key_pem.as_bytes(),
             Some(self.ca.cert_pem().as_bytes()),
-            ClientAuth::Required,
+            client_auth,
             alpn.iter().map(|protocol| protocol.to_vec()).collect(),
         );
         Port {

@@ -12,3 +12,4 @@ mod identity;
 mod konnectivity;
 mod streams;
 mod table;
+mod tokens;

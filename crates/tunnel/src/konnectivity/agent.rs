@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use cluster_proxy_identity::Token;
 use cluster_proxy_konnectivity_wire::agent_table::AgentLimits;
 use cluster_proxy_konnectivity_wire::flow::FlowSettings;
 use cluster_proxy_konnectivity_wire::headers::{
@@ -59,7 +60,7 @@ where
         io: T,
         authority: &str,
         hello: &AgentHello,
-        token: Option<&str>,
+        token: Option<&Token>,
         settings: &Http2Settings,
         is_wanted: impl FnOnce(&ServerHello) -> bool,
     ) -> Result<Self, TunnelError> {
@@ -214,7 +215,7 @@ where
 fn call(
     authority: &str,
     hello: &AgentHello,
-    token: Option<&str>,
+    token: Option<&Token>,
 ) -> Result<Request<()>, TunnelError> {
     let value = |text: &str| {
         HeaderValue::from_str(text)
@@ -225,7 +226,7 @@ fn call(
     headers.insert(AGENT_ID, value(&hello.agent_id)?);
     headers.insert(AGENT_IDENTIFIERS, value(&hello.identifiers.to_string())?);
     if let Some(token) = token {
-        let mut bearer = value(&format!("{BEARER}{token}"))?;
+        let mut bearer = value(&format!("{BEARER}{}", token.expose()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
     }
