@@ -7,6 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::konnectivity_metrics::KonnectivityMetrics;
+
 /// Metrics of a proxy-agent; clones count together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
@@ -15,6 +17,7 @@ pub(crate) struct Metrics {
     dials: Family<ResultLabel, Counter>,
     active: Gauge,
     bytes: Family<DirectionLabel, Counter>,
+    pub(crate) konnectivity: KonnectivityMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +32,7 @@ struct DirectionLabel {
 
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        self.konnectivity.register(registry);
         registry.register(
             "cluster_proxy_agent_lanes",
             "Open lanes to proxy-servers",
@@ -74,8 +78,11 @@ impl Metrics {
 
     /// Counts an open tunnelled connection until the result is dropped.
     pub(crate) fn active(&self) -> ActiveTunnel {
-        self.active.inc();
-        ActiveTunnel(self.active.clone())
+        let gauges = [self.active.clone(), self.konnectivity.endpoints()];
+        for gauge in &gauges {
+            gauge.inc();
+        }
+        ActiveTunnel(gauges)
     }
 
     pub(crate) fn moved(&self, moved: Moved) {
@@ -89,10 +96,12 @@ impl Metrics {
 
 /// One open tunnelled connection.
 #[derive(Debug)]
-pub(crate) struct ActiveTunnel(Gauge);
+pub(crate) struct ActiveTunnel([Gauge; 2]);
 
 impl Drop for ActiveTunnel {
     fn drop(&mut self) {
-        self.0.dec();
+        for gauge in &self.0 {
+            gauge.dec();
+        }
     }
 }

@@ -6,6 +6,7 @@ use cluster_proxy_identity::{SERVICE_PROXY_PORT, TunnelHost};
 use cluster_proxy_tunnel::relay::{RelayEnd, TcpRelay};
 use cluster_proxy_tunnel::{DialError, IncomingConnect, Target, socket};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -32,6 +33,7 @@ impl Targets {
     /// Serves `incoming` to its end. It ends by itself when the lane does.
     pub(crate) async fn serve(&self, mut incoming: IncomingConnect) {
         let target = incoming.target().clone();
+        let begun = Instant::now();
         let dialled = tokio::select! {
             dialled = self.dial(&target) => dialled,
             () = incoming.abandoned() => {
@@ -44,11 +46,13 @@ impl Targets {
             Ok(socket) => socket,
             Err(error) => {
                 self.metrics.dial(error.reason());
+                self.metrics.konnectivity.not_dialled(error.reason());
                 tracing::info!(%target, reason = error.reason(), "not connected: {error}");
                 return incoming.refuse(&error);
             }
         };
         self.metrics.dial("connected");
+        self.metrics.konnectivity.dialled(begun.elapsed());
         let Ok(stream) = incoming.accept() else {
             return;
         };

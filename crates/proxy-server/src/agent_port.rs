@@ -19,6 +19,7 @@ use crate::admission::{self, NotAdmitted, admit};
 use crate::agent_link::AgentLink;
 use crate::agent_tokens::AgentTokens;
 use crate::agents::{Agents, ConnectedAgent};
+use crate::link_facts::LinkFacts;
 use crate::metrics::Metrics;
 use crate::ownership::{Claims, Refusal, Rule};
 
@@ -79,7 +80,8 @@ impl AgentPort {
         self.note_connected(&link, &claims, peer);
         let agent_id = link.agent().agent_id.clone();
         let cluster = claims.cluster.clone();
-        let mut place = self.agents.connect(link, claims);
+        let facts = Arc::new(LinkFacts::new(peer));
+        let mut place = self.agents.connect(link, facts, claims);
         // It may have come into the table after all in there were told.
         if self.drain.is_started() {
             place.link().drain();
@@ -159,7 +161,9 @@ impl AgentPort {
             return Ok(place);
         }
         // First the new one: there is no moment in which nobody is found.
-        Ok(self.agents.connect(place.link().clone(), claims))
+        Ok(self
+            .agents
+            .connect(place.link().clone(), place.facts(), claims))
     }
 
     fn note_connected(&self, link: &AgentLink, claims: &Claims, peer: SocketAddr) {

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 
 use crate::agent_table::WatchedAgentTable;
 use crate::agent_tokens::AgentTokens;
+use crate::server_lease::ServerLeaseConfig;
 
 /// The configuration of a [`crate::ProxyServer`].
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub agent_table: Option<WatchedAgentTable>,
     /// The token that each agent has to show, if any, whatever its certificate proves.
     pub agent_tokens: Option<AgentTokens>,
+    /// Where this server keeps a Lease, by which agents count servers.
+    pub server_lease: Option<ServerLeaseConfig>,
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
 }
@@ -110,6 +113,17 @@ impl ProxyStrategies {
     }
 }
 
+impl ProxyStrategy {
+    /// Konnectivity's name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::DestHost => "destHost",
+            Self::DefaultRoute => "defaultRoute",
+            Self::Default => "default",
+        }
+    }
+}
+
 impl Default for ProxyStrategies {
     /// Konnectivity's default: any agent.
     fn default() -> Self {
@@ -135,11 +149,7 @@ impl FromStr for ProxyStrategies {
 
 impl fmt::Display for ProxyStrategies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.iter().map(|strategy| match strategy {
-            ProxyStrategy::DestHost => "destHost",
-            ProxyStrategy::DefaultRoute => "defaultRoute",
-            ProxyStrategy::Default => "default",
-        });
+        let names = self.0.iter().map(|strategy| strategy.name());
         f.write_str(&names.collect::<Vec<_>>().join(","))
     }
 }

@@ -12,10 +12,15 @@ mod agent_tokens;
 mod agents;
 mod config;
 mod frontend_port;
+mod konnectivity_metrics;
+mod lease_metrics;
+mod link_facts;
 mod listener;
 mod metrics;
 mod ownership;
 mod server;
+mod server_lease;
+mod status;
 
 pub use agent_table::{AgentTable, AgentTableError, WatchedAgentTable};
 pub use agent_table_config_map::AgentTableConfigMap;
@@ -25,3 +30,5 @@ pub use config::{
     AGENT_ALPN, AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy,
 };
 pub use server::ProxyServer;
+pub use server_lease::ServerLeaseConfig;
+pub use status::{AgentStatus, ServerStatus, StatusSource};

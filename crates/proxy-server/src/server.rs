@@ -17,12 +17,15 @@ use crate::frontend_port::FrontendPort;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::ownership::Rule;
+use crate::server_lease::ServerLease;
+use crate::status::StatusSource;
 
 /// The hub's end of the tunnel.
 #[derive(Debug)]
 pub struct ProxyServer {
     config: Config,
     metrics: Metrics,
+    agents: Arc<Agents>,
     ready: cluster_proxy_runtime::readiness::Condition,
 }
 
@@ -34,10 +37,21 @@ impl ProxyServer {
     pub fn new(config: Config, registry: &mut Registry, readiness: &Readiness) -> Self {
         let metrics = Metrics::default();
         metrics.register(registry);
+        let agents = Agents::new(config.strategies.clone(), metrics.clone());
         Self {
             config,
+            agents: Arc::new(agents),
             metrics,
             ready: readiness.condition("proxy-server listening"),
+        }
+    }
+
+    /// Tells which agents are connected, for as long as the server runs and longer.
+    #[must_use]
+    pub fn status(&self) -> StatusSource {
+        StatusSource {
+            server_id: self.config.server_id.clone(),
+            agents: Arc::clone(&self.agents),
         }
     }
 
@@ -54,10 +68,15 @@ impl ProxyServer {
             server_count,
             ..
         } = self.config;
-        let agents = Arc::new(Agents::new(self.config.strategies, self.metrics.clone()));
+        let agents = self.agents;
         let (open, stop) = (TaskTracker::new(), CancellationToken::new());
         let reviews_tokens = self.config.agent_tokens.is_some();
         let capabilities = reviews_tokens.then(|| AGENT_TOKENS.to_owned());
+        if let Some(lease) = self.config.server_lease {
+            let metrics = self.metrics.konnectivity.leases.clone();
+            let lease = ServerLease::new(lease, server_id.clone(), metrics);
+            drain.spawn(lease.run(drain.clone()));
+        }
         let agent_port = Arc::new(AgentPort {
             hello: ServerHello {
                 server_id,

@@ -9,8 +9,9 @@ use cluster_proxy_identity::tls::{
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_proxy_server::{
     AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, AgentTokens, Config, Port,
-    ProxyServer, ProxyStrategies,
+    ProxyServer, ProxyStrategies, ServerLeaseConfig,
 };
+use cluster_proxy_runtime::admin::Page;
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
@@ -18,6 +19,9 @@ use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 
+use crate::commands::admin_flags::AdminFlags;
+use crate::commands::agents::STATUS_PATH;
+use crate::commands::lease_flags;
 use crate::flags::{LogFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
@@ -106,8 +110,8 @@ pub(crate) struct Args {
         help_heading = "Agents"
     )]
     agent_table_configmap: Option<NamespacedName>,
-    /// Kubeconfig of the hub, for --agent-table-configmap and --agent-namespace [default: the pod's
-    /// service account].
+    /// Kubeconfig of the hub, for --agent-table-configmap, --agent-namespace and
+    /// --enable-lease-controller [default: the pod's service account].
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     kubeconfig: Option<PathBuf>,
     /// Take only agents that show a token of their service account in this namespace; the hub
@@ -165,6 +169,27 @@ pub(crate) struct Args {
     )]
     server_count: u32,
 
+    /// Keep a Lease for this server while it takes agents, for those that count servers by Leases
+    /// (--count-server-leases); and delete Leases that have run out.
+    #[arg(long, help_heading = "Servers")]
+    enable_lease_controller: bool,
+    /// Namespace of the servers' Leases.
+    #[arg(
+        long,
+        default_value = "kube-system",
+        value_name = "NAMESPACE",
+        help_heading = "Servers"
+    )]
+    lease_namespace: String,
+    /// Labels of the servers' Leases: key=value, more after commas.
+    #[arg(
+        long,
+        default_value = "k8s-app=konnectivity-server",
+        value_name = "LABELS",
+        help_heading = "Servers"
+    )]
+    lease_label: String,
+
     /// The oldest TLS that clients and agents may speak: VersionTLS12 or VersionTLS13. Older ones
     /// are never spoken.
     #[arg(
@@ -195,6 +220,13 @@ pub(crate) struct Args {
         help_heading = "Operations"
     )]
     health_bind_address: String,
+    /// Port of the admin listener, which tells the connected agents (see `cluster-proxy agents`),
+    /// health and metrics; 0 is none. Nothing is changed by it and nothing there is a secret
+    /// [default: 8095].
+    #[arg(long, value_name = "PORT", help_heading = "Operations")]
+    admin_port: Option<u16>,
+    #[command(flatten)]
+    admin: AdminFlags,
     /// After SIGTERM, let open connections run for this long before they are cut.
     #[arg(
         long,
@@ -251,22 +283,6 @@ impl Table for Konnectivity {
             Kind::Bool,
             "Delete a socket left at --uds-name",
         ),
-        refused(
-            "enable-lease-controller",
-            Kind::Bool,
-            &["false"],
-            "Keep a Lease for each server, for agents to count",
-        ),
-        ignored(
-            "lease-namespace",
-            Kind::Text,
-            "Namespace of the Leases of --enable-lease-controller",
-        ),
-        ignored(
-            "lease-label",
-            Kind::Text,
-            "Label of the Leases of --enable-lease-controller",
-        ),
         ignored(
             "kubeconfig-qps",
             Kind::Number,
@@ -281,17 +297,6 @@ impl Table for Konnectivity {
             "kube-api-content-type",
             Kind::Text,
             "Encoding of requests with --kubeconfig",
-        ),
-        ignored(
-            "admin-bind-address",
-            Kind::Text,
-            "Address of the admin listener",
-        ),
-        ignored("admin-port", Kind::Number, "Port of the admin listener"),
-        ignored(
-            "enable-profiling",
-            Kind::Bool,
-            "Profiles on the admin listener",
         ),
         ignored(
             "enable-contention-profiling",
@@ -349,10 +354,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         proxy_strategies,
         server_id,
         server_count,
+        enable_lease_controller,
+        lease_namespace,
+        lease_label,
         tls_min_version,
         cipher_suites,
         health_port,
         health_bind_address,
+        admin_port,
+        admin,
         graceful_shutdown_timeout,
         logs,
         konnectivity,
@@ -369,6 +379,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     };
     let frontend_tls =
         ServerTls::load_with(frontend, profile.clone()).map_err(StartError::failed)?;
+    // A flag set to nothing is Go's way to leave it out.
+    let cluster_ca_cert = given(cluster_ca_cert);
+    let kubeconfig = given(kubeconfig);
     let token_account = TokenAccount::of(
         agent_namespace,
         agent_service_account,
@@ -415,6 +428,21 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         Some(account) => Some(account.tokens(&hub()?)),
         None => None,
     };
+    let server_id = server_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let server_lease = if enable_lease_controller {
+        if !is_object_name(&server_id) {
+            let cause = format!("{server_id:?} cannot be part of a Lease's name");
+            return Err(StartError::usage("--server-id", cause));
+        }
+        let labels = lease_flags::labels("--lease-label", &lease_label)?;
+        Some(ServerLeaseConfig {
+            hub: hub()?,
+            namespace: lease_namespace,
+            labels,
+        })
+    } else {
+        None
+    };
     let config = Config {
         frontend: Port {
             listener: listen("--server-port", &frontend).await?,
@@ -424,15 +452,21 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             listener: listen("--agent-port", &agents).await?,
             tls: agents_tls,
         },
-        server_id: server_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        server_id,
         server_count,
         strategies: proxy_strategies,
         agent_identity,
         agent_table,
         agent_tokens,
+        server_lease,
         http2: Http2Settings::default(),
     };
     let server = ProxyServer::new(config, &mut role.registry, &role.readiness);
+    let (status, drain) = (server.status(), role.drain.clone());
+    let agents = Page::json(STATUS_PATH, move || {
+        serde_json::to_string(&status.read(&drain)).unwrap_or_default()
+    });
+    admin.serve(("--admin-port", admin_port, 8095), vec![agents], &mut role);
     let limits = DrainLimits {
         min: std::time::Duration::ZERO,
         limit: graceful_shutdown_timeout.0,
@@ -440,6 +474,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let health = HostPort::new(health_bind_address, health_port);
     let work = Box::pin(server.run(role.drain.clone()));
     role.run(("--health-port", &health), limits, work).await
+}
+
+fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Whose tokens agents have to show.

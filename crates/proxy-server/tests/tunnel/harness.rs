@@ -9,7 +9,8 @@ use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
 use cluster_proxy_proxy_agent::{Config as AgentConfig, ProxyAgent};
 use cluster_proxy_proxy_server::{
-    AGENT_ALPN, AgentIdentity, AgentTokens, Config, Port, ProxyServer, WatchedAgentTable,
+    AGENT_ALPN, AgentIdentity, AgentTokens, Config, Port, ProxyServer, ServerLeaseConfig,
+    StatusSource, WatchedAgentTable,
 };
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
@@ -40,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) agents: SocketAddr,
     pub(crate) drain: Drain,
     pub(crate) registry: Registry,
+    pub(crate) status: StatusSource,
     /// How many connections of agents there should be.
     links: AtomicU32,
 }
@@ -68,6 +70,7 @@ pub(crate) struct ServerOptions {
     pub(crate) ports: Option<(SocketAddr, SocketAddr)>,
     pub(crate) table: Option<WatchedAgentTable>,
     pub(crate) tokens: Option<AgentTokens>,
+    pub(crate) lease: Option<ServerLeaseConfig>,
     /// Whether agents show certificates.
     pub(crate) agent_certificates: ClientAuth,
     /// What agents are offered.
@@ -84,6 +87,7 @@ impl Default for ServerOptions {
             ports: None,
             table: None,
             tokens: None,
+            lease: None,
             agent_certificates: ClientAuth::Required,
             agent_alpn: LANES,
         }
@@ -129,12 +133,15 @@ impl World {
             agent_identity: options.identity,
             agent_table: options.table,
             agent_tokens: options.tokens,
+            server_lease: options.lease,
             http2: Http2Settings::default(),
         };
         let (mut registry, drain) = (Registry::default(), Drain::new());
         let server = ProxyServer::new(config, &mut registry, &Readiness::new());
+        let status = server.status();
         drain.spawn(server.run(drain.clone()));
         Server {
+            status,
             frontend: addresses.0,
             agents: addresses.1,
             drain,
@@ -250,13 +257,18 @@ impl Server {
 
     /// The value of a metric line that begins with `name`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let line = text.lines().find(|line| line.starts_with(name));
-        line.map_or(0.0, |line| {
-            line.rsplit(' ').next().unwrap().parse().unwrap()
-        })
+        metric_of(&self.registry, name)
     }
+}
+
+/// The value of a metric line that begins with `name`.
+pub(crate) fn metric_of(registry: &Registry, name: &str) -> f64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.map_or(0.0, |line| {
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    })
 }
 
 /// An agent that runs; does not wait for it to connect.

@@ -10,6 +10,8 @@ mod harness;
 mod http_proxy;
 mod identity;
 mod konnectivity;
+mod leases;
+mod status;
 mod streams;
 mod table;
 mod tokens;

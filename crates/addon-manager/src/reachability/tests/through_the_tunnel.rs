@@ -54,6 +54,8 @@ async fn proxy_server(ca: &CertificateAuthority, drain: &Drain) -> (SocketAddr, 
         strategies: "destHost".parse().unwrap(),
         agent_identity: AgentIdentity::Cluster,
         agent_table: None,
+        agent_tokens: None,
+        server_lease: None,
         http2: Http2Settings::default(),
     };
     let server = ProxyServer::new(config, &mut Registry::default(), &Readiness::new());
