@@ -76,6 +76,7 @@ impl Workshop {
 pub(crate) struct Server {
     pub(crate) program: Running,
     agent_port: u16,
+    health_port: u16,
 }
 
 impl Server {
@@ -106,7 +107,17 @@ impl Server {
         Ok(Self {
             program,
             agent_port,
+            health_port,
         })
+    }
+
+    /// How many connections of agents it has refused for this reason.
+    pub(crate) fn refusals(&self, reason: &str) -> Result<u64> {
+        let name =
+            format!("cluster_proxy_server_agent_tokens_refused_total{{reason=\"{reason}\"}} ");
+        let (_, metrics) = health(self.health_port, "/metrics")?;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        line.map_or(Ok(0), |count| Ok(count.parse()?))
     }
 }
 

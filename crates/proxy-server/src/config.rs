@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use cluster_proxy_identity::tls::ServerTls;
 use cluster_proxy_tunnel::Http2Settings;
@@ -36,9 +37,15 @@ pub struct Config {
     pub agent_tokens: Option<AgentTokens>,
     /// Where this server keeps a Lease, by which agents count servers.
     pub server_lease: Option<ServerLeaseConfig>,
+    /// Limit for an agent to connect a target. An agent gives up by itself after 5 s.
+    pub dial_limit: Duration,
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
 }
+
+/// The usual [`Config::dial_limit`]: an agent gives up dialling after 5 s, and this leaves it time to
+/// say so.
+pub const DIAL_LIMIT: Duration = Duration::from_secs(8);
 
 /// The TLS application protocols of the agent port: an agent that has both gets a lane.
 pub const AGENT_ALPN: [&[u8]; 2] = [LANE_ALPN, KONNECTIVITY_ALPN];

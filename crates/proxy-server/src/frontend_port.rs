@@ -23,6 +23,7 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub(crate) struct FrontendPort {
     pub(crate) http2: Http2Settings,
+    pub(crate) dial_limit: Duration,
     pub(crate) agents: Arc<Agents>,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
@@ -116,7 +117,7 @@ impl FrontendPort {
         };
         for agent in self.agents.find(target).into_iter().take(MAX_AGENTS_TRIED) {
             access.through(&agent);
-            match agent.link.open(target, DIAL_LIMIT).await {
+            match agent.link.open(target, self.dial_limit).await {
                 Ok(stream) => return Ok(stream),
                 Err(error @ (DialError::AgentLost { .. } | DialError::Overloaded { .. })) => {
                     last = error;
@@ -148,9 +149,6 @@ const FORBIDDEN: &str = "this certificate may not open tunnels (an agent's, or n
 
 /// Long enough to tell a client why it is refused.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
-
-/// The agent gives up dialling after 5 s; this leaves it time to say so.
-const DIAL_LIMIT: Duration = Duration::from_secs(8);
 
 /// Agents that are lost or full at the same time; more would only take time.
 const MAX_AGENTS_TRIED: usize = 3;

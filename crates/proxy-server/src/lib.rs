@@ -27,7 +27,8 @@ pub use agent_table_config_map::AgentTableConfigMap;
 pub use agent_table_file::{AgentTableFile, AgentTableFileError};
 pub use agent_tokens::AgentTokens;
 pub use config::{
-    AGENT_ALPN, AgentIdentity, Config, ConfigError, Port, ProxyStrategies, ProxyStrategy,
+    AGENT_ALPN, AgentIdentity, Config, ConfigError, DIAL_LIMIT, Port, ProxyStrategies,
+    ProxyStrategy,
 };
 pub use server::ProxyServer;
 pub use server_lease::ServerLeaseConfig;

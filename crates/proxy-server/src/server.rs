@@ -98,6 +98,7 @@ impl ProxyServer {
         });
         let frontend_port = Arc::new(FrontendPort {
             http2: self.config.http2,
+            dial_limit: self.config.dial_limit,
             agents: Arc::clone(&agents),
             metrics: self.metrics.clone(),
             drain: drain.clone(),

@@ -8,8 +8,8 @@ use cluster_proxy_identity::tls::{
 };
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_proxy_server::{
-    AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, AgentTokens, Config, Port,
-    ProxyServer, ProxyStrategies, ServerLeaseConfig,
+    AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, AgentTokens, Config,
+    DIAL_LIMIT, Port, ProxyServer, ProxyStrategies, ServerLeaseConfig,
 };
 use cluster_proxy_runtime::admin::Page;
 use cluster_proxy_runtime::drain::DrainLimits;
@@ -150,6 +150,15 @@ pub(crate) struct Args {
         help_heading = "Agents"
     )]
     proxy_strategies: ProxyStrategies,
+
+    /// Limit for an agent to connect a target; 0 is 8s. Agents give up by themselves after 5s.
+    #[arg(
+        long,
+        default_value = "0s",
+        value_name = "DURATION",
+        help_heading = "Agents"
+    )]
+    backend_dial_timeout: GoDuration,
 
     /// This server's id, distinct for each server of a hub [default: a new uuid].
     #[arg(
@@ -306,17 +315,12 @@ impl Table for Konnectivity {
         ignored(
             "keepalive-time",
             Kind::Duration,
-            "Time between pings to agents; lanes find a dead agent within 30s",
+            "Time between pings to agents; lanes find a dead agent within 30s, and Go agents are pinged every 35s",
         ),
         ignored(
             "frontend-keepalive-time",
             Kind::Duration,
             "Time between pings to clients; a dead one is found within 30s",
-        ),
-        ignored(
-            "backend-dial-timeout",
-            Kind::Duration,
-            "Limit for an agent to dial; it is 8s, and agents give up after 5s",
         ),
         ignored(
             "xfr-channel-size",
@@ -352,6 +356,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         agent_service_account,
         authentication_audience,
         proxy_strategies,
+        backend_dial_timeout,
         server_id,
         server_count,
         enable_lease_controller,
@@ -459,6 +464,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         agent_table,
         agent_tokens,
         server_lease,
+        dial_limit: if backend_dial_timeout.0.is_zero() {
+            DIAL_LIMIT
+        } else {
+            backend_dial_timeout.0
+        },
         http2: Http2Settings::default(),
     };
     let server = ProxyServer::new(config, &mut role.registry, &role.readiness);

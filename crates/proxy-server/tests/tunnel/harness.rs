@@ -9,8 +9,8 @@ use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
 use cluster_proxy_proxy_agent::{Config as AgentConfig, ProxyAgent};
 use cluster_proxy_proxy_server::{
-    AGENT_ALPN, AgentIdentity, AgentTokens, Config, Port, ProxyServer, ServerLeaseConfig,
-    StatusSource, WatchedAgentTable,
+    AGENT_ALPN, AgentIdentity, AgentTokens, Config, DIAL_LIMIT, Port, ProxyServer,
+    ServerLeaseConfig, StatusSource, WatchedAgentTable,
 };
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
@@ -71,6 +71,7 @@ pub(crate) struct ServerOptions {
     pub(crate) table: Option<WatchedAgentTable>,
     pub(crate) tokens: Option<AgentTokens>,
     pub(crate) lease: Option<ServerLeaseConfig>,
+    pub(crate) dial_limit: Duration,
     /// Whether agents show certificates.
     pub(crate) agent_certificates: ClientAuth,
     /// What agents are offered.
@@ -88,6 +89,7 @@ impl Default for ServerOptions {
             table: None,
             tokens: None,
             lease: None,
+            dial_limit: DIAL_LIMIT,
             agent_certificates: ClientAuth::Required,
             agent_alpn: LANES,
         }
@@ -134,6 +136,7 @@ impl World {
             agent_table: options.table,
             agent_tokens: options.tokens,
             server_lease: options.lease,
+            dial_limit: options.dial_limit,
             http2: Http2Settings::default(),
         };
         let (mut registry, drain) = (Registry::default(), Drain::new());

@@ -1,12 +1,17 @@
 //! What the admin port tells, and the metrics under konnectivity's names.
 
+use std::time::Duration;
+
+use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_proxy_server::{AgentIdentity, ServerStatus};
 use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, timeout};
 
 use crate::harness::{
-    KONNECTIVITY, LANES, ServerOptions, World, announcing, eventually, greeter, greeting,
+    KONNECTIVITY, LANES, LIMIT, ServerOptions, World, announcing, eventually, greeter, greeting,
     service_proxy,
 };
+use crate::konnectivity::call;
 
 #[tokio::test]
 async fn agents_are_told_with_what_they_carry_now() {
@@ -106,4 +111,34 @@ async fn konnectivitys_names_count_both_protocols() {
         eventually(|| metric("established_connections") == 0.0).await;
         eventually(|| metric("http_connections") == 0.0).await;
     }
+}
+
+#[tokio::test]
+async fn a_dial_takes_no_longer_than_its_limit() {
+    let world = World::new();
+    let options = ServerOptions {
+        identity: AgentIdentity::Any,
+        dial_limit: Duration::from_millis(200),
+        ..ServerOptions::default()
+    };
+    let server = world.server(options).await;
+    let leaf = Leaf::proxy_agent(&"managed".parse().unwrap());
+    let mut agent = call(&world, &server, &leaf, KONNECTIVITY).await.unwrap();
+    eventually(|| server.links() == 1.0).await;
+    // It takes the dial and never answers.
+    let silent = tokio::spawn(async move {
+        let dial = agent.next().await;
+        let _ = agent.next().await;
+        drop(dial);
+    });
+    let begun = Instant::now();
+    let (dialer, target) = (world.dialer(&server), service_proxy("managed"));
+    let dialled = timeout(LIMIT, dialer.connect(&target)).await;
+    let error = dialled.unwrap().unwrap_err();
+    assert_eq!(error.reason(), "timed_out", "{error}");
+    assert!(begun.elapsed() < LIMIT / 2, "{error}");
+    let failed =
+        "konnectivity_network_proxy_server_dial_failure_count{reason=\"backend_dial_timeout\"}";
+    assert_eq!(server.metric(failed), 1.0);
+    silent.abort();
 }

@@ -135,6 +135,7 @@ impl Starting<'_> {
             agent_tokens: None,
             agent_table: None,
             server_lease: None,
+            dial_limit: cluster_proxy_proxy_server::DIAL_LIMIT,
             http2: Http2Settings::default(),
         };
         let server = ProxyServer::new(config, &mut self.registry, &self.readiness);
