@@ -55,7 +55,7 @@ impl Metrics {
         );
         registry.register(
             "cluster_proxy_agent_tunnelled_bytes",
-            "Bytes of ended tunnelled connections, by direction",
+            "Bytes of tunnelled connections, open ones included, by direction",
             self.bytes.clone(),
         );
     }
@@ -85,11 +85,35 @@ impl Metrics {
         ActiveTunnel(gauges)
     }
 
-    pub(crate) fn moved(&self, moved: Moved) {
-        for (direction, bytes) in [("to_target", moved.to_far), ("to_client", moved.to_near)] {
+    /// Counts the bytes of one tunnelled connection as they move.
+    pub(crate) fn meter(&self) -> Meter {
+        let counter = |direction| {
             self.bytes
                 .get_or_create_owned(&DirectionLabel { direction })
-                .inc_by(bytes);
+        };
+        Meter {
+            to_target: counter("to_target"),
+            to_client: counter("to_client"),
+            counted: Moved::default(),
+        }
+    }
+}
+
+/// See [`Metrics::meter`].
+#[derive(Debug)]
+pub(crate) struct Meter {
+    to_target: Counter,
+    to_client: Counter,
+    counted: Moved,
+}
+
+impl Meter {
+    /// The connection has moved so much in all.
+    pub(crate) fn note(&mut self, moved: Moved) {
+        if moved != self.counted {
+            self.to_target.inc_by(moved.to_far - self.counted.to_far);
+            self.to_client.inc_by(moved.to_near - self.counted.to_near);
+            self.counted = moved;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Serving one tunnelled connection: where its target is, dialling it, and the relay.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use cluster_proxy_identity::{SERVICE_PROXY_PORT, TunnelHost};
@@ -58,8 +59,13 @@ impl Targets {
         };
         let _active = self.metrics.active();
         let mut relay = TcpRelay::new(stream, socket);
-        let end = relay.run().await;
-        self.metrics.moved(relay.moved());
+        let mut meter = self.metrics.meter();
+        let end = poll_fn(|cx| {
+            let polled = relay.poll(cx);
+            meter.note(relay.moved());
+            polled
+        })
+        .await;
         match end {
             RelayEnd::Finished => tracing::debug!(%target, moved = ?relay.moved(), "finished"),
             RelayEnd::Broken { leg, error } => {

@@ -192,4 +192,20 @@ mod tests {
         assert_eq!(readiness.waiting_for(), ["connected"]);
         servers.changed().await;
     }
+
+    #[tokio::test]
+    async fn leases_count_before_what_servers_say() {
+        let readiness = Readiness::new();
+        for (source, both) in [(ServerCountSource::Default, 2), (ServerCountSource::Max, 3)] {
+            let ready = readiness.condition("connected");
+            let servers = Servers::new(ready, Metrics::default(), source);
+            assert!(servers.wants(&server("a", 3)));
+            assert_eq!(servers.counts(), (0, 3), "no Leases were read yet");
+            servers.set_leased(2);
+            servers.changed().await;
+            assert_eq!(servers.counts(), (0, both));
+            servers.set_leased(4);
+            assert_eq!(servers.counts(), (0, 4));
+        }
+    }
 }
