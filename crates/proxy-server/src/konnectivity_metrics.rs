@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use cluster_proxy_runtime::metrics_text::PlainCounter;
+use cluster_proxy_tunnel::konnectivity::PacketCounts;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -63,6 +64,7 @@ impl Default for KonnectivityMetrics {
 impl KonnectivityMetrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("konnectivity_network_proxy_server");
+        registry.register_collector(Box::new(PacketCounts));
         registry.register(
             "dial_duration_seconds",
             "Time until an agent has connected a target",

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::clock::Clock;
 use super::grpc::{self, violation};
 use super::inbox::{Inbox, Received};
+use super::packet_counts::Segment;
 use super::server::towards_go;
 use crate::error::TunnelError;
 use crate::http2::Http2Settings;
@@ -99,7 +100,7 @@ where
             server,
             _http2: http2,
             driver,
-            inbox: Inbox::new(answer.into_body()),
+            inbox: Inbox::new(answer.into_body(), Segment::ToAgent),
             clock: Clock::new(),
         })
     }
