@@ -28,7 +28,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "proxy-server",
-        &["tunnel", "kube-client", "identity", "runtime"],
+        &[
+            "tunnel",
+            "authentication",
+            "kube-client",
+            "identity",
+            "runtime",
+        ],
     ),
     (
         "proxy-agent",

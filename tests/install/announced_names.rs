@@ -320,7 +320,7 @@ const PROXY_SERVER: &str = "proxy.open-cluster-management.io/component-name=prox
 
 /// The sum of a metric's values over its labels: what was never counted is not there.
 fn sum(text: &str, name: &str) -> Result<u64> {
-    ensure!(text.contains("# EOF"), "no metrics: {text}");
+    ensure!(text.contains("# TYPE "), "no metrics: {text}");
     let mut total = 0;
     for line in text.lines() {
         let Some(rest) = line.strip_prefix(name) else {

@@ -159,21 +159,42 @@ pub(crate) struct Tunnel<'w> {
     pub(crate) proxy: String,
     cell: MatrixCell,
     agent_port: u16,
+    ports: Ports,
     server: RefCell<Running>,
     agent: RefCell<Running>,
+}
+
+/// Where both programs tell of themselves.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    pub(crate) server_health: u16,
+    pub(crate) server_admin: u16,
+    pub(crate) agent_health: u16,
+}
+
+impl Ports {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            server_health: free_port()?,
+            server_admin: free_port()?,
+            agent_health: free_port()?,
+        })
+    }
 }
 
 impl<'w> Tunnel<'w> {
     pub(crate) fn start(workshop: &'w Workshop, cell: MatrixCell) -> Result<Self> {
         let agent_port = free_port()?;
-        let (server, proxy) = start_server(workshop, cell, agent_port)?;
-        let agent = start_agent(workshop, cell, agent_port)?;
+        let ports = Ports::new()?;
+        let (server, proxy) = start_server(workshop, cell, agent_port, ports)?;
+        let agent = start_agent(workshop, cell, agent_port, ports)?;
         Ok(Self {
             workshop,
             frontend: cell.frontend,
             proxy,
             cell,
             agent_port,
+            ports,
             server: RefCell::new(server),
             agent: RefCell::new(agent),
         })
@@ -200,6 +221,10 @@ impl<'w> Tunnel<'w> {
         }
     }
 
+    pub(crate) fn ports(&self) -> Ports {
+        self.ports
+    }
+
     /// Ends the agent as a machine that fails does.
     pub(crate) fn kill_agent(&self) -> Result<()> {
         self.agent.borrow_mut().kill()?;
@@ -208,7 +233,8 @@ impl<'w> Tunnel<'w> {
 
     /// Starts another agent in place of one that was killed, and waits until it is connected.
     pub(crate) fn replace_agent(&self) -> Result<()> {
-        *self.agent.borrow_mut() = start_agent(self.workshop, self.cell, self.agent_port)?;
+        *self.agent.borrow_mut() =
+            start_agent(self.workshop, self.cell, self.agent_port, self.ports)?;
         Ok(())
     }
 
@@ -250,6 +276,7 @@ fn start_server(
     workshop: &Workshop,
     cell: MatrixCell,
     agent_port: u16,
+    ports: Ports,
 ) -> Result<(Running, String)> {
     let mut command = match cell.server {
         Server::Go => workshop.go.proxy_server(),
@@ -279,16 +306,21 @@ fn start_server(
         .arg(workshop.flag("cluster-key", "agent-server.key"))
         .arg(workshop.flag("cluster-ca-cert", "ca.crt"))
         .arg("--health-bind-address=127.0.0.1")
-        .arg(format!("--health-port={}", free_port()?))
+        .arg(format!("--health-port={}", ports.server_health))
         .arg("--admin-bind-address=127.0.0.1")
-        .arg(format!("--admin-port={}", free_port()?));
+        .arg(format!("--admin-port={}", ports.server_admin));
     let name = format!("{:?} proxy-server {}", cell.server, cell.frontend);
     Ok((Running::start(name, command)?, proxy))
 }
 
 /// Starts an agent, and waits until it is connected.
-fn start_agent(workshop: &Workshop, cell: MatrixCell, agent_port: u16) -> Result<Running> {
-    let health_port = free_port()?;
+fn start_agent(
+    workshop: &Workshop,
+    cell: MatrixCell,
+    agent_port: u16,
+    ports: Ports,
+) -> Result<Running> {
+    let health_port = ports.agent_health;
     let mut command = match cell.agent {
         Agent::Go => workshop.go.proxy_agent(),
         Agent::Ours => ours("proxy-agent"),

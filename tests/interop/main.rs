@@ -9,6 +9,7 @@ mod curl;
 mod differences;
 mod event;
 mod load;
+mod metrics;
 mod outcome;
 mod target;
 
@@ -77,6 +78,8 @@ fn main() -> ExitCode {
                 f.cell(GO_OURS, Frontend::Curl)
             }),
             ("go × go: CONNECT lines", |f: &Fixture| f.connect_lines(GO)),
+            ("metrics under konnectivity's names", Fixture::metrics),
+            ("cluster-proxy agents", Fixture::agents),
             ("the table", Fixture::print),
         ],
     )
@@ -133,6 +136,39 @@ impl Fixture {
             wrong.join("\n    "),
             tunnel.last_words()
         );
+        Ok(())
+    }
+
+    /// What both pairs serve at /metrics.
+    fn metrics(&self) -> Result<()> {
+        let start = |(server, agent)| {
+            let frontend = Frontend::Grpc;
+            let cell = MatrixCell {
+                server,
+                agent,
+                frontend,
+            };
+            Tunnel::start(&self.workshop, cell)
+        };
+        let go = start(GO)?;
+        // A lane has no packets to count.
+        metrics::compare(&go, &start(OURS_GO)?, "server")?;
+        metrics::compare(&go, &start(GO_OURS)?, "agent")?;
+        Ok(())
+    }
+
+    /// Who is connected, as our server tells it.
+    fn agents(&self) -> Result<()> {
+        for (pair, protocol) in [(OURS, "lane"), (OURS_GO, "konnectivity")] {
+            let (server, agent) = pair;
+            let frontend = Frontend::Grpc;
+            let cell = MatrixCell {
+                server,
+                agent,
+                frontend,
+            };
+            metrics::agents(&Tunnel::start(&self.workshop, cell)?, protocol)?;
+        }
         Ok(())
     }
 

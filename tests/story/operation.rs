@@ -41,7 +41,11 @@ pub(crate) fn listeners(setting: &Setting) -> Result<()> {
             cluster.name(),
             metrics.body
         );
-        ensure!(metrics.body.ends_with("# EOF\n"), "not OpenMetrics text");
+        ensure!(
+            metrics.body.starts_with("# HELP "),
+            "not Prometheus' text: {}",
+            metrics.body
+        );
     }
     Ok(())
 }

@@ -1,9 +1,12 @@
 //! The subcommands: each one's flags, the configuration they make, and its run.
 
 mod addon_agent;
+mod admin_flags;
+mod agents;
 mod certs;
 mod completion;
 mod controllers;
+mod lease_flags;
 mod manager;
 mod proxy_agent;
 mod proxy_server;
@@ -27,6 +30,7 @@ pub(crate) enum Command {
     AddonAgent(addon_agent::Args),
     Manager(manager::Args),
     Controllers(controllers::Args),
+    Agents(agents::Args),
     Certs(certs::Args),
     Completion(completion::Args),
 }
@@ -43,6 +47,7 @@ impl Command {
             Self::AddonAgent(_) => "addon-agent",
             Self::Manager(_) => "manager",
             Self::Controllers(_) => "controllers",
+            Self::Agents(_) => "agents",
             Self::Certs(_) => "certs",
             Self::Completion(_) => "completion",
         }
@@ -59,6 +64,7 @@ impl Command {
             Self::AddonAgent(args) => Box::pin(addon_agent::run(args)).await,
             Self::Manager(args) => Box::pin(manager::run(args)).await,
             Self::Controllers(args) => Box::pin(controllers::run(args)).await,
+            Self::Agents(args) => agents::run(args).await,
             Self::Certs(args) => certs::run(args),
             Self::Completion(args) => completion::run(args),
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_proxy_identity::tls::{ClientTls, ServerTls};
+use cluster_proxy_runtime::admin::{Admin, Page};
 use cluster_proxy_runtime::drain::{Drain, DrainLimits, drain_on_signal};
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::HostPort;
@@ -27,6 +28,19 @@ pub(crate) struct Role {
     pub(crate) readiness: Readiness,
     pub(crate) registry: Registry,
     background: JoinSet<()>,
+    admin: Option<AdminPort>,
+}
+
+/// Where the admin listener is, and what it tells beside health and metrics.
+#[derive(Debug)]
+pub(crate) struct AdminPort {
+    /// The flag that names its port.
+    pub(crate) flag: &'static str,
+    pub(crate) address: HostPort,
+    /// Whether somebody asked for this address. Otherwise the program runs without the listener
+    /// where the address is taken, as konnectivity does.
+    pub(crate) required: bool,
+    pub(crate) pages: Vec<Page>,
 }
 
 impl Role {
@@ -47,6 +61,11 @@ impl Role {
     /// Runs `work` until the very end, then drops it.
     pub(crate) fn background(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.background.spawn(work);
+    }
+
+    /// Serves `port` too.
+    pub(crate) fn admin(&mut self, port: AdminPort) {
+        self.admin = Some(port);
     }
 
     /// Serves health and metrics at `address`, runs `work` until SIGTERM or SIGINT, and drains.
@@ -71,6 +90,7 @@ impl Role {
             readiness,
             registry,
             mut background,
+            admin,
         } = self;
         let operations = Operations {
             readiness,
@@ -81,6 +101,22 @@ impl Role {
             let listener = listen(flag, address).await?;
             // Not a task of the drain: it answers until the very end.
             background.spawn(operations.clone().serve(listener));
+        }
+        if let Some(AdminPort {
+            flag,
+            address,
+            required,
+            pages,
+        }) = admin
+        {
+            match listen(flag, &address).await {
+                Ok(listener) => {
+                    let admin = Admin { operations, pages };
+                    background.spawn(admin.serve(listener));
+                }
+                Err(error) if required => return Err(error),
+                Err(error) => tracing::warn!("there is no admin listener: {error}"),
+            }
         }
         drain.spawn(work);
         drain_on_signal(&drain, limits)

@@ -228,14 +228,18 @@ fn a_port_in_use_is_named() {
             "--health-server-port",
             "--health-server-host",
         ),
+        ("proxy-server", "--admin-port", "--admin-bind-address"),
+        ("proxy-agent", "--admin-server-port", "--admin-bind-address"),
     ] {
         let mut replaced = vec![(flag, port.as_str()), (address, "127.0.0.1")];
         for (other, value) in [
             ("--server-port", "0"),
             ("--agent-port", "0"),
             ("--health-port", "0"),
+            ("--health-server-port", "0"),
         ] {
-            if role == "proxy-server" && other != flag {
+            let is_agents = other == "--health-server-port";
+            if (role == "proxy-agent") == is_agents && other != flag {
                 replaced.push((other, value));
             }
         }
@@ -399,17 +403,82 @@ fn flags_of_the_go_programs_are_taken() {
 }
 
 #[test]
+fn flags_that_only_go_together_name_the_one_that_is_missing() {
+    let files = Files::new();
+    let account = [
+        ("--agent-namespace", "tunnel"),
+        ("--agent-service-account", "agent"),
+        ("--authentication-audience", "hub"),
+    ];
+    for missing in 0..3 {
+        let mut given = account.to_vec();
+        let (flag, _) = given.remove(missing);
+        let line = complaint(&files.role("proxy-server", &given), 64);
+        assert!(line.contains(flag), "{line}");
+    }
+    // An empty one is none, as Go's flags have it.
+    for (role, given, said) in [
+        (
+            "proxy-server",
+            &[("--cluster-ca-cert", "")][..],
+            "--cluster-ca-cert: needed unless agents show tokens",
+        ),
+        (
+            "proxy-server",
+            &[
+                ("--cluster-ca-cert", ""),
+                ("--agent-identity", "cluster"),
+                account[0],
+                account[1],
+                account[2],
+            ],
+            "a token proves no cluster",
+        ),
+        (
+            "proxy-server",
+            &[
+                ("--enable-lease-controller", "true"),
+                ("--server-id", "not/a name"),
+                ("--kubeconfig", "kubeconfig"),
+            ],
+            "--server-id: \"not/a name\" cannot be part of a Lease's name",
+        ),
+        (
+            "proxy-server",
+            &[
+                ("--enable-lease-controller", "true"),
+                ("--lease-label", "konnectivity"),
+                ("--kubeconfig", "kubeconfig"),
+            ],
+            "--lease-label: \"konnectivity\" is no label",
+        ),
+        (
+            "proxy-agent",
+            &[("--agent-cert", ""), ("--agent-key", "")],
+            "--agent-cert: needed unless the agent shows a token",
+        ),
+        (
+            "proxy-agent",
+            &[("--agent-cert", "")],
+            "--agent-cert: needed with --agent-key",
+        ),
+        (
+            "proxy-agent",
+            &[("--server-count-source", "min")],
+            "--server-count-source: \"min\" is neither default nor max",
+        ),
+    ] {
+        let line = complaint(&files.role(role, given), 64);
+        assert!(line.contains(said), "{role}: {line}");
+    }
+}
+
+#[test]
 fn flags_that_would_be_missed_are_refused() {
     let files = Files::new();
     for (role, flag, value) in [
         ("proxy-server", "--mode", "http-connect"),
         ("proxy-server", "--uds-name", "/run/x.sock"),
-        ("proxy-server", "--agent-namespace", "kube-system"),
-        ("proxy-server", "--agent-service-account", "agent"),
-        ("proxy-server", "--authentication-audience", "hub"),
-        ("proxy-server", "--enable-lease-controller", "true"),
-        ("proxy-agent", "--service-account-token-path", "/token"),
-        ("proxy-agent", "--count-server-leases", "true"),
         ("user-server", "--exposed-services-configmap", "mine"),
     ] {
         let line = complaint(&files.role(role, &[(flag, value)]), 64);

@@ -16,6 +16,7 @@ use crate::connect::{ConnectError, Connector, Lane};
 use crate::lane;
 use crate::metrics::Metrics;
 use crate::serve::Targets;
+use crate::server_leases::ServerLeases;
 use crate::servers::Servers;
 
 /// The managed cluster's end of the tunnel.
@@ -24,6 +25,7 @@ pub struct ProxyAgent {
     connector: Connector,
     targets: Arc<Targets>,
     servers: Arc<Servers>,
+    leases: Option<ServerLeases>,
     metrics: Metrics,
     backoff: Backoff,
     last_connected: Option<Instant>,
@@ -48,9 +50,15 @@ impl ProxyAgent {
         let metrics = Metrics::default();
         metrics.register(registry);
         let ready = readiness.condition("connected to a proxy-server");
+        let leases = config.server_leases.as_ref();
+        let source = leases.map(|leases| leases.source).unwrap_or_default();
+        let servers = Arc::new(Servers::new(ready, metrics.clone(), source));
+        let leases =
+            leases.map(|leases| ServerLeases::new(leases, Arc::clone(&servers), metrics.clone()));
         Ok(Self {
             targets: Arc::new(Targets::new(&config, metrics.clone())),
-            servers: Arc::new(Servers::new(ready, metrics.clone())),
+            servers,
+            leases,
             metrics,
             backoff: Backoff::new(config.sync_interval, config.sync_interval_cap),
             last_connected: None,
@@ -65,6 +73,15 @@ impl ProxyAgent {
     /// Connects and serves until `drain` closes; lanes then go on until their streams are done or
     /// the drain ends.
     pub async fn run(mut self, drain: Drain) {
+        if let Some(leases) = self.leases.take() {
+            let ended = drain.clone();
+            drain.spawn(async move {
+                tokio::select! {
+                    () = leases.run() => {}
+                    () = ended.closing() => {}
+                }
+            });
+        }
         loop {
             tokio::select! {
                 () = drain.closing() => return,
@@ -130,6 +147,7 @@ impl ProxyAgent {
             "connected to a proxy-server"
         );
         let (targets, servers) = (Arc::clone(&self.targets), Arc::clone(&self.servers));
+        let metrics = self.metrics.clone();
         let (task_drain, address) = (drain.clone(), self.server.clone());
         drain.spawn(async move {
             let end = lane::run(lane, targets, &servers, &task_drain).await;
@@ -138,6 +156,7 @@ impl ProxyAgent {
             if task_drain.is_started() {
                 tracing::info!(server = server.server_id, address, reason, "left: {end}");
             } else {
+                metrics.konnectivity.server_lost();
                 tracing::warn!(
                     server = server.server_id,
                     address,

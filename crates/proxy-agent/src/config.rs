@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use cluster_proxy_http_proxy::Proxy;
-use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_identity::tls::{ClientTls, FlagFile};
 use cluster_proxy_identity::{AnnouncedIdentifiers, SERVICE_PROXY_PORT, TunnelHost};
 use cluster_proxy_tunnel::{Http2Settings, Target};
+
+use crate::server_leases::ServerLeasesConfig;
 
 /// The configuration of a [`crate::ProxyAgent`].
 #[derive(Debug, Clone)]
@@ -40,6 +42,11 @@ pub struct Config {
     /// Limit for reaching the server: TCP with all addresses, the HTTP proxy's answer, TLS, lane,
     /// each.
     pub connect_timeout: Duration,
+    /// The file with the token of this agent's service account, read anew at each connect. A
+    /// konnectivity server is always shown the token, another one only when it asks for it.
+    pub token_file: Option<FlagFile>,
+    /// Leases to count the servers by; without them, each server says how many there are.
+    pub server_leases: Option<ServerLeasesConfig>,
     /// HTTP/2 settings of the lanes.
     pub http2: Http2Settings,
 }
@@ -66,6 +73,8 @@ impl Config {
             sync_forever: false,
             dial_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(8),
+            token_file: None,
+            server_leases: None,
             http2: Http2Settings::default(),
         }
     }

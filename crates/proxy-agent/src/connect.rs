@@ -5,7 +5,8 @@ use std::io;
 use std::time::Duration;
 
 use cluster_proxy_http_proxy::{Outbound, ProxyError, Via};
-use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_identity::Token;
+use cluster_proxy_identity::tls::{ClientTls, FlagFile};
 use cluster_proxy_tunnel::konnectivity::{KONNECTIVITY_ALPN, ServerStream};
 use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, LaneEvent, ServerHello};
 use cluster_proxy_tunnel::tls::{self, ServerName};
@@ -107,6 +108,7 @@ impl Connector {
         is_wanted: impl FnOnce(&ServerHello) -> bool,
     ) -> Result<Lane, ConnectError> {
         let limit = self.config.connect_timeout;
+        let token = self.token()?;
         let outbound = Box::pin(self.dial()).await?;
         let name = self.server_name.clone();
         let connected = tls::connect_over(outbound, name, self.tls.config(), limit)
@@ -116,9 +118,9 @@ impl Connector {
                 cause,
             })?;
         match connected.alpn.as_deref() {
-            Some(LANE_ALPN) => self.open_lane(connected.stream, is_wanted).await,
+            Some(LANE_ALPN) => self.open_lane(connected.stream, token, is_wanted).await,
             // TLS lets none through that was not offered.
-            Some(_) => self.open_stream(connected.stream, is_wanted).await,
+            Some(_) => self.open_stream(connected.stream, token, is_wanted).await,
             None => return Err(ConnectError::NoLane { via: self.via() }),
         }
         .map_err(|cause| ConnectError::Lane { cause })
@@ -127,22 +129,42 @@ impl Connector {
     async fn open_lane(
         &self,
         io: Io,
+        token: Option<Token>,
         is_wanted: impl FnOnce(&ServerHello) -> bool,
     ) -> Result<Lane, TunnelError> {
-        let lane = AgentLane::open_over(io, &self.hello, &self.config.http2, is_wanted).await?;
+        let (token, http2) = (token.as_ref(), &self.config.http2);
+        let lane = AgentLane::open_over(io, &self.hello, token, http2, is_wanted).await?;
         Ok(Lane::Native(Box::new(lane)))
     }
 
     async fn open_stream(
         &self,
         io: Io,
+        token: Option<Token>,
         is_wanted: impl FnOnce(&ServerHello) -> bool,
     ) -> Result<Lane, TunnelError> {
         let authority = self.config.server.to_string();
-        let http2 = &self.config.http2;
+        let (token, http2) = (token.as_ref(), &self.config.http2);
         let stream =
-            ServerStream::open_over(io, &authority, &self.hello, None, http2, is_wanted).await?;
+            ServerStream::open_over(io, &authority, &self.hello, token, http2, is_wanted).await?;
         Ok(Lane::Konnectivity(Box::new(stream)))
+    }
+
+    /// The token as the file has it now: the kubelet renews it within the hour.
+    fn token(&self) -> Result<Option<Token>, ConnectError> {
+        let Some(file) = &self.config.token_file else {
+            return Ok(None);
+        };
+        let error = |cause: String| ConnectError::Token {
+            file: file.clone(),
+            cause,
+        };
+        let text = std::fs::read_to_string(&file.path).map_err(|cause| error(cause.to_string()))?;
+        let token = Token::parse(&text).map_err(|cause| error(cause.to_string()))?;
+        if token.expose().len() > MAX_TOKEN {
+            return Err(error(format!("longer than {MAX_TOKEN} bytes")));
+        }
+        Ok(Some(token))
     }
 
     /// A connection on which TLS with the server can begin.
@@ -174,6 +196,9 @@ impl Connector {
     }
 }
 
+/// What HTTP/2 on both sides leaves room for in a head. Tokens of service accounts have 1 to 2 KiB.
+const MAX_TOKEN: usize = 24 * 1024;
+
 async fn tuned(host: &str, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
     let socket = socket::dial(host, port, limit).await?;
     socket::tune_tunnel(&socket).map_err(|error| DialError::Unreachable {
@@ -190,6 +215,14 @@ pub enum ConnectError {
     ServerName {
         /// The host.
         host: String,
+    },
+    /// There is no token to show.
+    #[error("{file}: {cause}")]
+    Token {
+        /// Where it should be.
+        file: FlagFile,
+        /// What is wrong with it, without a part of it.
+        cause: String,
     },
     /// No TCP connection.
     #[error("cannot connect: {}", cause.details())]
@@ -239,6 +272,10 @@ impl ConnectError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::ServerName { .. } => "correct --proxy-server-host",
+            Self::Token { .. } => {
+                "the file must hold the token of this agent's service account: is the projected \
+                 volume mounted?"
+            }
             Self::Dial {
                 cause: DialError::Unresolvable { .. },
             } => "check --proxy-server-host and the DNS of this cluster",
@@ -273,6 +310,12 @@ impl ConnectError {
             }
             Self::NoLane { .. } => {
                 "something else than the proxy-server's agent port answers there"
+            }
+            Self::Lane {
+                cause: TunnelError::Refused { reason },
+            } if reason.contains("token") => {
+                "see --service-account-token-path here, and --agent-namespace, \
+                 --agent-service-account and --authentication-audience at the server"
             }
             Self::Lane {
                 cause: TunnelError::Refused { .. },

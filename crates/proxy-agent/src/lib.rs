@@ -5,11 +5,14 @@ mod agent;
 mod backoff;
 mod config;
 mod connect;
+mod konnectivity_metrics;
 mod lane;
 mod metrics;
 mod serve;
+mod server_leases;
 mod servers;
 
 pub use agent::ProxyAgent;
 pub use config::Config;
 pub use connect::ConnectError;
+pub use server_leases::{ServerCountSource, ServerLeasesConfig};

@@ -7,6 +7,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::konnectivity_metrics::KonnectivityMetrics;
+
 /// Metrics of a proxy-agent; clones count together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Metrics {
@@ -15,6 +17,7 @@ pub(crate) struct Metrics {
     dials: Family<ResultLabel, Counter>,
     active: Gauge,
     bytes: Family<DirectionLabel, Counter>,
+    pub(crate) konnectivity: KonnectivityMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +32,7 @@ struct DirectionLabel {
 
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        self.konnectivity.register(registry);
         registry.register(
             "cluster_proxy_agent_lanes",
             "Open lanes to proxy-servers",
@@ -51,7 +55,7 @@ impl Metrics {
         );
         registry.register(
             "cluster_proxy_agent_tunnelled_bytes",
-            "Bytes of ended tunnelled connections, by direction",
+            "Bytes of tunnelled connections, open ones included, by direction",
             self.bytes.clone(),
         );
     }
@@ -74,25 +78,54 @@ impl Metrics {
 
     /// Counts an open tunnelled connection until the result is dropped.
     pub(crate) fn active(&self) -> ActiveTunnel {
-        self.active.inc();
-        ActiveTunnel(self.active.clone())
+        let gauges = [self.active.clone(), self.konnectivity.endpoints()];
+        for gauge in &gauges {
+            gauge.inc();
+        }
+        ActiveTunnel(gauges)
     }
 
-    pub(crate) fn moved(&self, moved: Moved) {
-        for (direction, bytes) in [("to_target", moved.to_far), ("to_client", moved.to_near)] {
+    /// Counts the bytes of one tunnelled connection as they move.
+    pub(crate) fn meter(&self) -> Meter {
+        let counter = |direction| {
             self.bytes
                 .get_or_create_owned(&DirectionLabel { direction })
-                .inc_by(bytes);
+        };
+        Meter {
+            to_target: counter("to_target"),
+            to_client: counter("to_client"),
+            counted: Moved::default(),
+        }
+    }
+}
+
+/// See [`Metrics::meter`].
+#[derive(Debug)]
+pub(crate) struct Meter {
+    to_target: Counter,
+    to_client: Counter,
+    counted: Moved,
+}
+
+impl Meter {
+    /// The connection has moved so much in all.
+    pub(crate) fn note(&mut self, moved: Moved) {
+        if moved != self.counted {
+            self.to_target.inc_by(moved.to_far - self.counted.to_far);
+            self.to_client.inc_by(moved.to_near - self.counted.to_near);
+            self.counted = moved;
         }
     }
 }
 
 /// One open tunnelled connection.
 #[derive(Debug)]
-pub(crate) struct ActiveTunnel(Gauge);
+pub(crate) struct ActiveTunnel([Gauge; 2]);
 
 impl Drop for ActiveTunnel {
     fn drop(&mut self) {
-        self.0.dec();
+        for gauge in &self.0 {
+            gauge.dec();
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Serving one tunnelled connection: where its target is, dialling it, and the relay.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use cluster_proxy_identity::{SERVICE_PROXY_PORT, TunnelHost};
 use cluster_proxy_tunnel::relay::{RelayEnd, TcpRelay};
 use cluster_proxy_tunnel::{DialError, IncomingConnect, Target, socket};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -32,6 +34,7 @@ impl Targets {
     /// Serves `incoming` to its end. It ends by itself when the lane does.
     pub(crate) async fn serve(&self, mut incoming: IncomingConnect) {
         let target = incoming.target().clone();
+        let begun = Instant::now();
         let dialled = tokio::select! {
             dialled = self.dial(&target) => dialled,
             () = incoming.abandoned() => {
@@ -44,18 +47,25 @@ impl Targets {
             Ok(socket) => socket,
             Err(error) => {
                 self.metrics.dial(error.reason());
+                self.metrics.konnectivity.not_dialled(error.reason());
                 tracing::info!(%target, reason = error.reason(), "not connected: {error}");
                 return incoming.refuse(&error);
             }
         };
         self.metrics.dial("connected");
+        self.metrics.konnectivity.dialled(begun.elapsed());
         let Ok(stream) = incoming.accept() else {
             return;
         };
         let _active = self.metrics.active();
         let mut relay = TcpRelay::new(stream, socket);
-        let end = relay.run().await;
-        self.metrics.moved(relay.moved());
+        let mut meter = self.metrics.meter();
+        let end = poll_fn(|cx| {
+            let polled = relay.poll(cx);
+            meter.note(relay.moved());
+            polled
+        })
+        .await;
         match end {
             RelayEnd::Finished => tracing::debug!(%target, moved = ?relay.moved(), "finished"),
             RelayEnd::Broken { leg, error } => {

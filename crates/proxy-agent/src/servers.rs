@@ -12,6 +12,7 @@ use cluster_proxy_tunnel::lane::ServerHello;
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
+use crate::server_leases::ServerCountSource;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,13 +29,29 @@ struct State {
     connected: HashMap<String, bool>,
     /// As the server heard last states it.
     count: usize,
+    /// By the servers' Leases, where they are counted and could be read.
+    leased: Option<usize>,
+    source: ServerCountSource,
+}
+
+impl State {
+    /// How many servers there should be connections to.
+    fn wanted(&self) -> usize {
+        match (self.leased, self.source) {
+            (None, _) => self.count,
+            (Some(leased), ServerCountSource::Default) => leased,
+            (Some(leased), ServerCountSource::Max) => leased.max(self.count),
+        }
+    }
 }
 
 impl Servers {
-    pub(crate) fn new(ready: Condition, metrics: Metrics) -> Self {
+    pub(crate) fn new(ready: Condition, metrics: Metrics, source: ServerCountSource) -> Self {
         let state = State {
             connected: HashMap::new(),
             count: 1,
+            leased: None,
+            source,
         };
         Self {
             state: Mutex::new(state),
@@ -49,6 +66,7 @@ impl Servers {
     pub(crate) fn wants(&self, server: &ServerHello) -> bool {
         let mut state = self.state();
         state.count = usize::try_from(server.server_count).unwrap_or(usize::MAX);
+        self.count(&state);
         !state.connected.contains_key(&server.server_id)
     }
 
@@ -77,7 +95,21 @@ impl Servers {
 
     /// There are `count` servers now.
     pub(crate) fn set_count(&self, count: u32) {
-        self.state().count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+        let mut state = self.state();
+        state.count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+        self.count(&state);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// There are `count` servers by their Leases.
+    pub(crate) fn set_leased(&self, count: usize) {
+        let mut state = self.state();
+        if state.leased.replace(count) == Some(count) {
+            return;
+        }
+        self.count(&state);
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -89,13 +121,13 @@ impl Servers {
             .values()
             .filter(|draining| !**draining)
             .count()
-            >= state.count
+            >= state.wanted()
     }
 
     /// How many servers there are lanes to, and how many there should be.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.state();
-        (state.connected.len(), state.count)
+        (state.connected.len(), state.wanted())
     }
 
     /// Returns when a server was lost, drains, or there are more or fewer since the last time.
@@ -106,6 +138,13 @@ impl Servers {
     fn publish(&self, state: &State) {
         self.ready.set(!state.connected.is_empty());
         self.metrics.lanes(state.connected.len());
+        self.count(state);
+    }
+
+    fn count(&self, state: &State) {
+        self.metrics
+            .konnectivity
+            .servers(state.connected.len(), state.wanted());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -130,7 +169,11 @@ mod tests {
     #[tokio::test]
     async fn one_lane_to_each_server_until_the_count_is_reached() {
         let readiness = Readiness::new();
-        let servers = Servers::new(readiness.condition("connected"), Metrics::default());
+        let servers = Servers::new(
+            readiness.condition("connected"),
+            Metrics::default(),
+            ServerCountSource::Default,
+        );
         assert!(!servers.are_all_connected());
         assert!(servers.wants(&server("a", 2)));
         servers.connect("a");
@@ -148,5 +191,21 @@ mod tests {
         servers.disconnect("b");
         assert_eq!(readiness.waiting_for(), ["connected"]);
         servers.changed().await;
+    }
+
+    #[tokio::test]
+    async fn leases_count_before_what_servers_say() {
+        let readiness = Readiness::new();
+        for (source, both) in [(ServerCountSource::Default, 2), (ServerCountSource::Max, 3)] {
+            let ready = readiness.condition("connected");
+            let servers = Servers::new(ready, Metrics::default(), source);
+            assert!(servers.wants(&server("a", 3)));
+            assert_eq!(servers.counts(), (0, 3), "no Leases were read yet");
+            servers.set_leased(2);
+            servers.changed().await;
+            assert_eq!(servers.counts(), (0, both));
+            servers.set_leased(4);
+            assert_eq!(servers.counts(), (0, 4));
+        }
     }
 }

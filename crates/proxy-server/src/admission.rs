@@ -7,6 +7,7 @@ use cluster_proxy_tunnel::{Http2Settings, TunnelError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::agent_link::{AgentLink, AgentLinkDriver, AgentProtocol};
+use crate::agent_tokens::{AgentTokens, TokenRefusal};
 use crate::ownership::{Claims, Refusal, Rule};
 
 /// An agent that was let in.
@@ -17,6 +18,8 @@ pub(crate) type Admitted<T> = (AgentLink, AgentLinkDriver<T>, Claims);
 pub(crate) enum NotAdmitted {
     /// It may not be, and was told so.
     Refused(Refusal),
+    /// Its token does not let it in, and it was told so.
+    Unauthenticated(TokenRefusal),
     /// The connection came to nothing.
     Failed(TunnelError),
 }
@@ -36,11 +39,12 @@ pub(crate) fn protocol(alpn: Option<&[u8]>) -> AgentProtocol {
     }
 }
 
-/// Shakes hands with the agent at the other end of `stream`, whose certificate proves `identity`.
+/// Shakes hands with the agent at the other end of `stream`, whose certificate proves `identity`,
+/// and has its token reviewed where there are `tokens` to show.
 pub(crate) async fn admit<T>(
     stream: T,
     protocol: AgentProtocol,
-    (rule, identity): (&Rule, &PeerIdentity),
+    (rule, identity, tokens): (&Rule, &PeerIdentity, Option<&AgentTokens>),
     hello: &ServerHello,
     http2: &Http2Settings,
 ) -> Result<Admitted<T>, NotAdmitted>
@@ -55,15 +59,31 @@ where
     }
     match protocol {
         AgentProtocol::Lane => {
-            let (lane, driver) = HubLane::open_over(stream, hello, http2).await?;
-            let claims = rule
-                .claims(identity, &lane.agent().identifiers)
-                .map_err(NotAdmitted::Refused)?;
+            let (lane, mut driver) = HubLane::open_over(stream, hello, http2).await?;
+            let claims = match rule.claims(identity, &lane.agent().identifiers) {
+                Ok(claims) => claims,
+                Err(refusal) => {
+                    lane.refuse(driver, &refusal.to_string()).await;
+                    return Err(NotAdmitted::Refused(refusal));
+                }
+            };
+            if let Some(tokens) = tokens {
+                let shown = driver.take_token();
+                let checked = tokio::select! {
+                    checked = tokens.check(shown) => checked,
+                    end = driver.run() => return Err(NotAdmitted::Failed(end)),
+                };
+                if let Err(refusal) = checked {
+                    lane.refuse(driver, &refusal.to_string()).await;
+                    return Err(NotAdmitted::Unauthenticated(refusal));
+                }
+                lane.admit();
+            }
             let driver = AgentLinkDriver::Lane(Box::new(driver));
             Ok((AgentLink::Lane(lane), driver, claims))
         }
         AgentProtocol::Konnectivity => {
-            let pending = PendingAgent::open_over(stream, http2).await?;
+            let mut pending = PendingAgent::open_over(stream, http2).await?;
             let claims = match rule.claims(identity, &pending.hello().identifiers) {
                 Ok(claims) => claims,
                 Err(refusal) => {
@@ -71,6 +91,17 @@ where
                     return Err(NotAdmitted::Refused(refusal));
                 }
             };
+            if let Some(tokens) = tokens
+                && let Err(refusal) = tokens.check(pending.take_token()).await
+            {
+                let told = refusal.to_string();
+                if refusal.is_failure() {
+                    pending.put_off(&told).await;
+                } else {
+                    pending.refuse(&told).await;
+                }
+                return Err(NotAdmitted::Unauthenticated(refusal));
+            }
             let (stream, driver) = pending.accept(hello)?;
             let driver = AgentLinkDriver::Konnectivity(Box::new(driver));
             Ok((AgentLink::konnectivity(stream), driver, claims))

@@ -85,6 +85,14 @@ impl AgentLink {
         }
     }
 
+    /// The last measured round trip; `None` until the first was measured.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        match self {
+            Self::Lane(lane) => lane.round_trip(),
+            Self::Konnectivity { stream, .. } => stream.round_trip(),
+        }
+    }
+
     pub(crate) fn busy_streams(&self) -> usize {
         match self {
             Self::Lane(lane) => lane.busy_streams(),

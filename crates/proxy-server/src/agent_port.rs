@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, NotAdmitted, admit};
 use crate::agent_link::AgentLink;
+use crate::agent_tokens::AgentTokens;
 use crate::agents::{Agents, ConnectedAgent};
+use crate::link_facts::LinkFacts;
 use crate::metrics::Metrics;
 use crate::ownership::{Claims, Refusal, Rule};
 
@@ -26,6 +28,7 @@ use crate::ownership::{Claims, Refusal, Rule};
 pub(crate) struct AgentPort {
     pub(crate) hello: ServerHello,
     pub(crate) rule: Rule,
+    pub(crate) tokens: Option<AgentTokens>,
     pub(crate) http2: Http2Settings,
     pub(crate) agents: Arc<Agents>,
     pub(crate) metrics: Metrics,
@@ -60,7 +63,7 @@ impl AgentPort {
         let admitting = admit(
             stream,
             protocol,
-            (&rule, &identity),
+            (&rule, &identity, self.tokens.as_ref()),
             &self.hello,
             &self.http2,
         );
@@ -77,7 +80,8 @@ impl AgentPort {
         self.note_connected(&link, &claims, peer);
         let agent_id = link.agent().agent_id.clone();
         let cluster = claims.cluster.clone();
-        let mut place = self.agents.connect(link, claims);
+        let facts = Arc::new(LinkFacts::new(peer));
+        let mut place = self.agents.connect(link, facts, claims);
         // It may have come into the table after all in there were told.
         if self.drain.is_started() {
             place.link().drain();
@@ -128,6 +132,13 @@ impl AgentPort {
                     tracing::warn!(%peer, ?identity, left_out, "agent refused: {refusal}");
                 }
             }
+            NotAdmitted::Unauthenticated(refusal) => {
+                self.metrics.token_refused(refusal.reason());
+                if let Some(left_out) = self.refusals.pass() {
+                    let cause = refusal.cause();
+                    tracing::warn!(%peer, ?identity, left_out, cause, "agent refused: {refusal}");
+                }
+            }
             NotAdmitted::Failed(error @ TunnelError::Unwanted { .. }) => {
                 tracing::debug!(%peer, ?identity, "{error}");
             }
@@ -150,7 +161,9 @@ impl AgentPort {
             return Ok(place);
         }
         // First the new one: there is no moment in which nobody is found.
-        Ok(self.agents.connect(place.link().clone(), claims))
+        Ok(self
+            .agents
+            .connect(place.link().clone(), place.facts(), claims))
     }
 
     fn note_connected(&self, link: &AgentLink, claims: &Claims, peer: SocketAddr) {

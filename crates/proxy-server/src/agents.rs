@@ -14,6 +14,7 @@ use cluster_proxy_tunnel::Target;
 
 use crate::agent_link::{AgentLink, AgentProtocol};
 use crate::config::{ProxyStrategies, ProxyStrategy};
+use crate::link_facts::LinkFacts;
 use crate::metrics::Metrics;
 use crate::ownership::{Claims, is_tunnel_host};
 
@@ -32,6 +33,7 @@ pub(crate) struct Agents {
 pub(crate) struct Agent {
     key: u64,
     pub(crate) link: AgentLink,
+    pub(crate) facts: Arc<LinkFacts>,
     claims: Claims,
 }
 
@@ -41,6 +43,8 @@ struct Table {
     all: BTreeMap<u64, Arc<Agent>>,
     /// How many of them are lanes.
     lanes: usize,
+    /// How many of them take what nobody is announced for.
+    default_routes: usize,
     by_host: HashMap<String, Vec<Arc<Agent>>>,
     by_ip: HashMap<IpAddr, Vec<Arc<Agent>>>,
     /// Links of each agent id.
@@ -65,19 +69,27 @@ impl Agent {
 
 impl Agents {
     pub(crate) fn new(strategies: ProxyStrategies, metrics: Metrics) -> Self {
+        let table = Table::default();
+        // There from the start, as konnectivity has them.
+        table.count(&metrics, &strategies);
         Self {
             strategies,
             metrics,
-            table: RwLock::default(),
+            table: RwLock::new(table),
             turn: AtomicUsize::new(0),
         }
     }
 
     /// Adds an agent until the result is dropped.
-    pub(crate) fn connect(self: &Arc<Self>, link: AgentLink, claims: Claims) -> ConnectedAgent {
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        link: AgentLink,
+        facts: Arc<LinkFacts>,
+        claims: Claims,
+    ) -> ConnectedAgent {
         let mut table = self.write();
-        let agent = table.add(link, claims);
-        table.count(&self.metrics);
+        let agent = table.add(link, facts, claims);
+        table.count(&self.metrics, &self.strategies);
         ConnectedAgent {
             agents: Arc::clone(self),
             agent,
@@ -109,6 +121,12 @@ impl Agents {
         Vec::new()
     }
 
+    /// All links, the oldest first.
+    pub(crate) fn links(&self) -> Vec<Arc<Agent>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.all.values().cloned().collect()
+    }
+
     /// Tells every agent that this server ends soon.
     pub(crate) fn drain(&self) {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
@@ -133,15 +151,17 @@ impl Agents {
 }
 
 impl Table {
-    fn add(&mut self, link: AgentLink, claims: Claims) -> Arc<Agent> {
+    fn add(&mut self, link: AgentLink, facts: Arc<LinkFacts>, claims: Claims) -> Arc<Agent> {
         let agent = Arc::new(Agent {
             key: self.next_key,
             link,
+            facts,
             claims,
         });
         self.next_key += 1;
         self.all.insert(agent.key, Arc::clone(&agent));
         self.lanes += usize::from(agent.is_lane());
+        self.default_routes += usize::from(agent.claims.default_route);
         for host in &agent.claims.hosts {
             self.by_host
                 .entry(host.clone())
@@ -158,6 +178,7 @@ impl Table {
     fn remove(&mut self, agent: &Agent) {
         self.all.remove(&agent.key);
         self.lanes -= usize::from(agent.is_lane());
+        self.default_routes -= usize::from(agent.claims.default_route);
         for host in &agent.claims.hosts {
             forget(&mut self.by_host, host, agent.key);
         }
@@ -172,7 +193,15 @@ impl Table {
         }
     }
 
-    fn count(&self, metrics: &Metrics) {
+    fn count(&self, metrics: &Metrics, strategies: &ProxyStrategies) {
+        for strategy in strategies.as_slice() {
+            let backends = match strategy {
+                ProxyStrategy::DestHost => self.by_host.len() + self.by_ip.len(),
+                ProxyStrategy::DefaultRoute => self.default_routes,
+                ProxyStrategy::Default => self.ids.len(),
+            };
+            metrics.konnectivity.backends(*strategy, backends);
+        }
         metrics.connected(self.ids.len(), self.lanes, self.all.len() - self.lanes);
     }
 
@@ -213,6 +242,10 @@ impl ConnectedAgent {
         &self.agent.link
     }
 
+    pub(crate) fn facts(&self) -> Arc<LinkFacts> {
+        Arc::clone(&self.agent.facts)
+    }
+
     pub(crate) fn claims(&self) -> &Claims {
         &self.agent.claims
     }
@@ -222,7 +255,7 @@ impl Drop for ConnectedAgent {
     fn drop(&mut self) {
         let mut table = self.agents.write();
         table.remove(&self.agent);
-        table.count(&self.agents.metrics);
+        table.count(&self.agents.metrics, &self.agents.strategies);
         drop(table);
         self.agents.metrics.stalled(self.agent.link.take_stalled());
     }

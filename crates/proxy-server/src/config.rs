@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use cluster_proxy_identity::tls::ServerTls;
 use cluster_proxy_tunnel::Http2Settings;
@@ -10,6 +11,8 @@ use cluster_proxy_tunnel::lane::LANE_ALPN;
 use tokio::net::TcpListener;
 
 use crate::agent_table::WatchedAgentTable;
+use crate::agent_tokens::AgentTokens;
+use crate::server_lease::ServerLeaseConfig;
 
 /// The configuration of a [`crate::ProxyServer`].
 #[derive(Debug)]
@@ -30,9 +33,19 @@ pub struct Config {
     pub agent_identity: AgentIdentity,
     /// Which clusters are accepted and which names are theirs.
     pub agent_table: Option<WatchedAgentTable>,
+    /// The token that each agent has to show, if any, whatever its certificate proves.
+    pub agent_tokens: Option<AgentTokens>,
+    /// Where this server keeps a Lease, by which agents count servers.
+    pub server_lease: Option<ServerLeaseConfig>,
+    /// Limit for an agent to connect a target. An agent gives up by itself after 5 s.
+    pub dial_limit: Duration,
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
 }
+
+/// The usual [`Config::dial_limit`]: an agent gives up dialling after 5 s, and this leaves it time to
+/// say so.
+pub const DIAL_LIMIT: Duration = Duration::from_secs(8);
 
 /// The TLS application protocols of the agent port: an agent that has both gets a lane.
 pub const AGENT_ALPN: [&[u8]; 2] = [LANE_ALPN, KONNECTIVITY_ALPN];
@@ -107,6 +120,17 @@ impl ProxyStrategies {
     }
 }
 
+impl ProxyStrategy {
+    /// Konnectivity's name of it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::DestHost => "destHost",
+            Self::DefaultRoute => "defaultRoute",
+            Self::Default => "default",
+        }
+    }
+}
+
 impl Default for ProxyStrategies {
     /// Konnectivity's default: any agent.
     fn default() -> Self {
@@ -132,11 +156,7 @@ impl FromStr for ProxyStrategies {
 
 impl fmt::Display for ProxyStrategies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.iter().map(|strategy| match strategy {
-            ProxyStrategy::DestHost => "destHost",
-            ProxyStrategy::DefaultRoute => "defaultRoute",
-            ProxyStrategy::Default => "default",
-        });
+        let names = self.0.iter().map(|strategy| strategy.name());
         f.write_str(&names.collect::<Vec<_>>().join(","))
     }
 }

@@ -16,13 +16,14 @@ use cluster_proxy_tunnel::{DialError, Http2Settings, IncomingConnect, Target, Tu
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
-use crate::agents::{Agent, Agents};
+use crate::agents::Agents;
 use crate::metrics::Metrics;
 
 /// What every frontend connection of this server shares.
 #[derive(Debug)]
 pub(crate) struct FrontendPort {
     pub(crate) http2: Http2Settings,
+    pub(crate) dial_limit: Duration,
     pub(crate) agents: Arc<Agents>,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
@@ -82,26 +83,26 @@ impl FrontendPort {
     /// One tunnelled connection from its request to its end. It ends by itself when either the
     /// frontend connection or the agent's does.
     async fn tunnel(self: Arc<Self>, mut incoming: IncomingConnect, client: String) {
-        let mut access = Access::new(client, incoming.target(), self.metrics.clone());
+        let mut access = Access::new(client, &incoming, self.metrics.clone());
         let target = incoming.target().clone();
         let opened = tokio::select! {
-            opened = self.open_through_agent(&target) => opened,
+            opened = self.open_through_agent(&target, &mut access) => opened,
             () = incoming.abandoned() => return access.abandoned(),
         };
-        let (agent, far) = match opened {
-            Ok(opened) => opened,
+        let far = match opened {
+            Ok(far) => far,
             Err(error) => {
                 access.failed(&error);
                 return incoming.refuse(&error);
             }
         };
-        access.opened(&agent);
+        access.opened();
         let Ok(near) = incoming.accept() else {
             return access.abandoned();
         };
         let _active = self.metrics.active();
         let mut relay = StreamRelay::new(near, far);
-        let end = relay.run().await;
+        let end = access.metered(&mut relay).await;
         access.ended(&end, relay.moved());
     }
 
@@ -109,13 +110,15 @@ impl FrontendPort {
     async fn open_through_agent(
         &self,
         target: &Target,
-    ) -> Result<(Arc<Agent>, TunnelStream), DialError> {
+        access: &mut Access,
+    ) -> Result<TunnelStream, DialError> {
         let mut last = DialError::NoAgent {
             details: target.to_string(),
         };
         for agent in self.agents.find(target).into_iter().take(MAX_AGENTS_TRIED) {
-            match agent.link.open(target, DIAL_LIMIT).await {
-                Ok(stream) => return Ok((agent, stream)),
+            access.through(&agent);
+            match agent.link.open(target, self.dial_limit).await {
+                Ok(stream) => return Ok(stream),
                 Err(error @ (DialError::AgentLost { .. } | DialError::Overloaded { .. })) => {
                     last = error;
                 }
@@ -146,9 +149,6 @@ const FORBIDDEN: &str = "this certificate may not open tunnels (an agent's, or n
 
 /// Long enough to tell a client why it is refused.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
-
-/// The agent gives up dialling after 5 s; this leaves it time to say so.
-const DIAL_LIMIT: Duration = Duration::from_secs(8);
 
 /// Agents that are lost or full at the same time; more would only take time.
 const MAX_AGENTS_TRIED: usize = 3;

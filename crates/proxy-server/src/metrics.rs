@@ -1,13 +1,14 @@
 //! What a proxy-server counts.
 
-use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use cluster_proxy_tunnel::relay::Moved;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::konnectivity_metrics::KonnectivityMetrics;
 
 /// Metrics of a proxy-server; clones count together.
 #[derive(Debug, Clone, Default)]
@@ -18,10 +19,12 @@ pub(crate) struct Metrics {
     stalled: Counter,
     tunnels: Family<ResultLabel, Counter>,
     active: Gauge,
-    bytes: Family<DirectionLabel, Counter<u64, AtomicU64>>,
+    bytes: Family<DirectionLabel, Counter>,
     pub(crate) announcements_dropped: Counter,
     pub(crate) agents_refused: Counter,
+    tokens_refused: Family<ReasonLabel, Counter>,
     pub(crate) handshakes_failed: Family<PortLabel, Counter>,
+    pub(crate) konnectivity: KonnectivityMetrics,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -34,6 +37,11 @@ struct DirectionLabel {
     direction: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
 /// The listener something happened at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct PortLabel {
@@ -42,6 +50,7 @@ pub(crate) struct PortLabel {
 
 impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
+        self.konnectivity.register(registry);
         registry.register(
             "cluster_proxy_server_connected_agents",
             "Agents connected, by their ids",
@@ -74,7 +83,7 @@ impl Metrics {
         );
         registry.register(
             "cluster_proxy_server_tunnelled_bytes",
-            "Bytes of ended tunnelled connections, by direction",
+            "Bytes of tunnelled connections, open ones included, by direction",
             self.bytes.clone(),
         );
         registry.register(
@@ -86,6 +95,11 @@ impl Metrics {
             "cluster_proxy_server_agents_refused",
             "Connections of agents refused for what their certificate does not prove",
             self.agents_refused.clone(),
+        );
+        registry.register(
+            "cluster_proxy_server_agent_tokens_refused",
+            "Connections of agents refused for their service account's token, by reason; not_reviewed is no word about the token",
+            self.tokens_refused.clone(),
         );
         registry.register(
             "cluster_proxy_server_handshakes_failed",
@@ -102,39 +116,85 @@ impl Metrics {
         ] {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+        self.konnectivity.connected(agents, konnectivity_streams);
+    }
+
+    pub(crate) fn token_refused(&self, reason: &'static str) {
+        self.tokens_refused
+            .get_or_create_owned(&ReasonLabel { reason })
+            .inc();
     }
 
     pub(crate) fn stalled(&self, connections: u64) {
         self.stalled.inc_by(connections);
     }
 
-    /// Counts a tunnelled connection asked for: `opened`, or the reason why not.
-    pub(crate) fn tunnel(&self, result: &'static str) {
+    /// Counts a request that waits for its target until the result is dropped.
+    pub(crate) fn pending_dial(&self) -> Counted {
+        Counted::new(self.konnectivity.pending_dials())
+    }
+
+    /// Counts a request of this kind until the result is dropped.
+    pub(crate) fn request(&self, is_grpc: bool) -> Counted {
+        Counted::new(self.konnectivity.requests(is_grpc))
+    }
+
+    /// Counts a target that took so long to be connected.
+    pub(crate) fn dialled(&self, took: Duration) {
+        self.konnectivity.dialled(took);
+        self.tunnel("opened");
+    }
+
+    /// Counts a target that was not connected, or whose client did not wait.
+    pub(crate) fn not_dialled(&self, reason: &'static str) {
+        self.konnectivity.not_dialled(reason);
+        self.tunnel(reason);
+    }
+
+    fn tunnel(&self, result: &'static str) {
         self.tunnels
             .get_or_create_owned(&ResultLabel { result })
             .inc();
     }
 
     /// Counts an open tunnelled connection until the result is dropped.
-    pub(crate) fn active(&self) -> ActiveTunnel {
-        self.active.inc();
-        ActiveTunnel(self.active.clone())
+    pub(crate) fn active(&self) -> (Counted, Counted) {
+        let established = self.konnectivity.established();
+        (Counted::new(self.active.clone()), Counted::new(established))
     }
 
-    pub(crate) fn moved(&self, moved: Moved) {
-        for (direction, bytes) in [("to_target", moved.to_far), ("to_client", moved.to_near)] {
+    /// What the bytes of tunnelled connections are counted in.
+    pub(crate) fn byte_counters(&self) -> ByteCounters {
+        let counter = |direction| {
             self.bytes
                 .get_or_create_owned(&DirectionLabel { direction })
-                .inc_by(bytes);
+        };
+        ByteCounters {
+            to_target: counter("to_target"),
+            to_client: counter("to_client"),
         }
     }
 }
 
-/// One open tunnelled connection.
+/// One counter for each direction.
 #[derive(Debug)]
-pub(crate) struct ActiveTunnel(Gauge);
+pub(crate) struct ByteCounters {
+    pub(crate) to_target: Counter,
+    pub(crate) to_client: Counter,
+}
 
-impl Drop for ActiveTunnel {
+/// One of what a gauge counts.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Counted {
+    fn new(gauge: Gauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.dec();
     }

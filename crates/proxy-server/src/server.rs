@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
-use cluster_proxy_tunnel::lane::ServerHello;
+use cluster_proxy_tunnel::lane::{AGENT_TOKENS, ServerHello};
 use cluster_proxy_tunnel::throttle::Throttle;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +17,15 @@ use crate::frontend_port::FrontendPort;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::ownership::Rule;
+use crate::server_lease::ServerLease;
+use crate::status::StatusSource;
 
 /// The hub's end of the tunnel.
 #[derive(Debug)]
 pub struct ProxyServer {
     config: Config,
     metrics: Metrics,
+    agents: Arc<Agents>,
     ready: cluster_proxy_runtime::readiness::Condition,
 }
 
@@ -34,10 +37,21 @@ impl ProxyServer {
     pub fn new(config: Config, registry: &mut Registry, readiness: &Readiness) -> Self {
         let metrics = Metrics::default();
         metrics.register(registry);
+        let agents = Agents::new(config.strategies.clone(), metrics.clone());
         Self {
             config,
+            agents: Arc::new(agents),
             metrics,
             ready: readiness.condition("proxy-server listening"),
+        }
+    }
+
+    /// Tells which agents are connected, for as long as the server runs and longer.
+    #[must_use]
+    pub fn status(&self) -> StatusSource {
+        StatusSource {
+            server_id: self.config.server_id.clone(),
+            agents: Arc::clone(&self.agents),
         }
     }
 
@@ -54,18 +68,26 @@ impl ProxyServer {
             server_count,
             ..
         } = self.config;
-        let agents = Arc::new(Agents::new(self.config.strategies, self.metrics.clone()));
+        let agents = self.agents;
         let (open, stop) = (TaskTracker::new(), CancellationToken::new());
+        let reviews_tokens = self.config.agent_tokens.is_some();
+        let capabilities = reviews_tokens.then(|| AGENT_TOKENS.to_owned());
+        if let Some(lease) = self.config.server_lease {
+            let metrics = self.metrics.konnectivity.leases.clone();
+            let lease = ServerLease::new(lease, server_id.clone(), metrics);
+            drain.spawn(lease.run(drain.clone()));
+        }
         let agent_port = Arc::new(AgentPort {
             hello: ServerHello {
                 server_id,
                 server_count,
-                capabilities: Vec::new(),
+                capabilities: capabilities.into_iter().collect(),
             },
             rule: match self.config.agent_table {
                 Some(table) => Rule::Table(table),
                 None => Rule::Fixed(self.config.agent_identity),
             },
+            tokens: self.config.agent_tokens,
             http2: self.config.http2.clone(),
             agents: Arc::clone(&agents),
             metrics: self.metrics.clone(),
@@ -76,6 +98,7 @@ impl ProxyServer {
         });
         let frontend_port = Arc::new(FrontendPort {
             http2: self.config.http2,
+            dial_limit: self.config.dial_limit,
             agents: Arc::clone(&agents),
             metrics: self.metrics.clone(),
             drain: drain.clone(),

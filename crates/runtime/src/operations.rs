@@ -12,13 +12,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::drain::Drain;
+use crate::metrics_text::Format;
 use crate::readiness::Readiness;
 
 /// Kubelets and scrapers keep a handful of connections; more are a mistake or an attack.
@@ -47,56 +47,16 @@ pub struct Operations {
 impl Operations {
     /// Serves until the drain has ended.
     pub async fn serve(self, listener: TcpListener) {
-        let this = Arc::new(self);
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let connections = tokio_util::task::TaskTracker::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = this.drain.ended() => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                continue;
-            };
-            let this = Arc::clone(&this);
-            connections.spawn(async move {
-                let ended = this.drain.clone();
-                tokio::select! {
-                    _ = timeout(CONNECTION_LIMIT, this.serve_connection(stream)) => {}
-                    () = ended.ended() => {}
-                }
-                drop(place);
-            });
-        }
+        let drain = self.drain.clone();
+        serve(listener, drain, move |request| self.answer(request)).await;
     }
 
-    async fn serve_connection(self: Arc<Self>, stream: TcpStream) {
-        let service = service_fn(move |request| {
-            let response = self.answer(&request);
-            async move { Ok::<_, Infallible>(response) }
-        });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_LIMIT)
-            .serve_connection(TokioIo::new(stream), service)
-            .await;
-        if let Err(error) = served {
-            tracing::debug!(%error, "operations connection");
-        }
-    }
-
-    fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-        }
+    /// The answer to a GET.
+    pub(crate) fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
         match request.uri().path() {
             "/healthz" | "/livez" => text(StatusCode::OK, "ok\n"),
             "/readyz" | "/ready" => self.readyz(),
-            "/metrics" => self.metrics(),
+            "/metrics" => self.metrics(Format::of(request.headers())),
             _ => text(StatusCode::NOT_FOUND, "try /healthz, /readyz or /metrics\n"),
         }
     }
@@ -115,26 +75,76 @@ impl Operations {
         )
     }
 
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        let mut body = String::new();
-        if encode(&mut body, &self.registry).is_err() {
+    fn metrics(&self, format: Format) -> Response<Full<Bytes>> {
+        let Ok(body) = format.render(&self.registry) else {
             return text(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "metrics cannot be encoded\n",
             );
-        }
+        };
         let mut response = text(StatusCode::OK, body);
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static(
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            ),
-        );
+        let content_type = header::HeaderValue::from_static(format.content_type());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, content_type);
         response
     }
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+/// Serves what `answer` says to each GET until the drain has ended.
+pub(crate) async fn serve<A>(listener: TcpListener, drain: Drain, answer: A)
+where
+    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>> + Send + Sync + 'static,
+{
+    let answer = Arc::new(answer);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = tokio_util::task::TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = drain.ended() => return,
+        };
+        let Ok((stream, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            continue;
+        };
+        let (answer, ended) = (Arc::clone(&answer), drain.clone());
+        connections.spawn(async move {
+            tokio::select! {
+                _ = timeout(CONNECTION_LIMIT, serve_connection(stream, answer)) => {}
+                () = ended.ended() => {}
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn serve_connection<A>(stream: TcpStream, answer: Arc<A>)
+where
+    A: Fn(&Request<Incoming>) -> Response<Full<Bytes>>,
+{
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = if request.method() == Method::GET || request.method() == Method::HEAD {
+            answer(&request)
+        } else {
+            text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n")
+        };
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_LIMIT)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "operations connection");
+    }
+}
+
+pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(
@@ -145,15 +155,19 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
-    async fn get(address: std::net::SocketAddr, path: &str) -> String {
+    pub(crate) async fn get(address: std::net::SocketAddr, path: &str) -> String {
+        request(address, "GET", path).await
+    }
+
+    pub(crate) async fn request(address: std::net::SocketAddr, method: &str, path: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

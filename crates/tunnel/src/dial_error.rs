@@ -91,6 +91,20 @@ impl DialError {
         }
     }
 
+    /// Whose fault it is: `target`, `agent`, `server` or `client`.
+    #[must_use]
+    pub fn fault(&self) -> &'static str {
+        match self {
+            Self::Refused { .. }
+            | Self::Unresolvable { .. }
+            | Self::TimedOut { .. }
+            | Self::Unreachable { .. } => "target",
+            Self::NoAgent { .. } | Self::AgentLost { .. } | Self::Overloaded { .. } => "agent",
+            Self::ServerUnreachable { .. } => "server",
+            Self::Forbidden { .. } | Self::Invalid { .. } => "client",
+        }
+    }
+
     /// The line for people.
     #[must_use]
     pub fn details(&self) -> &str {

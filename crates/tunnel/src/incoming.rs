@@ -65,6 +65,12 @@ impl IncomingConnect {
         &self.target
     }
 
+    /// Whether konnectivity's gRPC asks, and not CONNECT.
+    #[must_use]
+    pub fn is_grpc(&self) -> bool {
+        matches!(self.asker, Asker::Client(_))
+    }
+
     /// Answers that the target is connected.
     ///
     /// # Errors

@@ -21,11 +21,13 @@ mod frontend;
 mod grpc;
 mod inbox;
 mod outbox;
+mod packet_counts;
 mod pipe;
 mod ready;
 mod server;
 
 pub use agent::ServerStream;
+pub use packet_counts::PacketCounts;
 pub use server::{AgentStream, AgentStreamDriver, PendingAgent};
 
 pub(crate) use frontend::{ClientPipe, PendingClient};

@@ -37,7 +37,7 @@ async fn lane_with(settings: &Http2Settings) -> Lane {
     };
     let (hub, agent_lane) = tokio::join!(HubLane::open_over(hub_io, &server, settings), async {
         // The hub waits for the answer, which leaves with the first poll of `next`.
-        let mut lane = AgentLane::open_over(agent_io, &agent, settings, |_| true)
+        let mut lane = AgentLane::open_over(agent_io, &agent, None, settings, |_| true)
             .await
             .unwrap();
         let _ = timeout(Duration::from_millis(10), lane.next()).await;

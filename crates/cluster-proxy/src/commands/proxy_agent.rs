@@ -7,15 +7,18 @@ use std::time::Duration;
 use cluster_proxy_http_proxy::Proxies;
 use cluster_proxy_identity::tls::{ClientTls, ClientTlsFiles};
 use cluster_proxy_identity::{AnnouncedIdentifiers, PeerIdentity, ProvenAgent, TunnelHost};
-use cluster_proxy_proxy_agent::{Config, ProxyAgent};
+use cluster_proxy_kube_client::Connection;
+use cluster_proxy_proxy_agent::{Config, ProxyAgent, ServerCountSource, ServerLeasesConfig};
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_tunnel::Target;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 
+use crate::commands::admin_flags::AdminFlags;
+use crate::commands::lease_flags;
 use crate::flags::{LogFlags, file};
-use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 use crate::role::Role;
 
 /// The managed end of the tunnel: dials the hub's proxy-server and serves what comes back.
@@ -30,12 +33,17 @@ use crate::role::Role;
 /// Both variables mean what they mean to Go programs, in lower case too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Certificate that proves this agent's cluster.
+    /// Certificate that proves this agent's cluster. Needed unless the agent shows a token instead
+    /// (--service-account-token-path).
     #[arg(long, value_name = "FILE", help_heading = "Hub")]
-    agent_cert: PathBuf,
+    agent_cert: Option<PathBuf>,
     /// Private key of --agent-cert.
     #[arg(long, value_name = "FILE", help_heading = "Hub")]
-    agent_key: PathBuf,
+    agent_key: Option<PathBuf>,
+    /// File with a token of this agent's service account, for servers that review it; read anew at
+    /// each connect.
+    #[arg(long, value_name = "FILE", help_heading = "Hub")]
+    service_account_token_path: Option<PathBuf>,
     /// CA that the proxy-server's certificate must come from.
     #[arg(long, value_name = "FILE", help_heading = "Hub")]
     ca_cert: PathBuf,
@@ -95,6 +103,40 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Hub")]
     sync_forever: bool,
 
+    /// Count the servers by their Leases (proxy-server --enable-lease-controller) instead of taking
+    /// their word for it. While the Leases cannot be read, the last count holds.
+    #[arg(long, help_heading = "Counting servers")]
+    count_server_leases: bool,
+    /// Namespace of the servers' Leases.
+    #[arg(
+        long,
+        default_value = "kube-system",
+        value_name = "NAMESPACE",
+        help_heading = "Counting servers"
+    )]
+    lease_namespace: String,
+    /// Labels of the servers' Leases: key=value, more after commas.
+    #[arg(
+        long,
+        visible_alias = "lease-label",
+        default_value = "k8s-app=konnectivity-server",
+        value_name = "LABELS",
+        help_heading = "Counting servers"
+    )]
+    lease_label_selector: String,
+    /// Which count holds with --count-server-leases: `default` (the Leases'), or `max` (the larger
+    /// of that and what the servers say).
+    #[arg(
+        long,
+        default_value = "default",
+        value_name = "SOURCE",
+        help_heading = "Counting servers"
+    )]
+    server_count_source: String,
+    /// Kubeconfig of the cluster that has the servers' Leases [default: the pod's service account].
+    #[arg(long, value_name = "FILE", help_heading = "Counting servers")]
+    kubeconfig: Option<PathBuf>,
+
     /// Address of /healthz, /readyz and /metrics; empty is all.
     #[arg(
         long,
@@ -111,6 +153,11 @@ pub(crate) struct Args {
         help_heading = "Operations"
     )]
     health_server_port: u16,
+    /// Port of the admin listener, which tells health and metrics too; 0 is none [default: 8094].
+    #[arg(long, value_name = "PORT", help_heading = "Operations")]
+    admin_server_port: Option<u16>,
+    #[command(flatten)]
+    admin: AdminFlags,
     /// After SIGTERM, let open connections run for this long before they are cut.
     #[arg(
         long,
@@ -133,50 +180,10 @@ struct Konnectivity;
 impl Table for Konnectivity {
     const HEADING: &'static str = "konnectivity";
     const FLAGS: &'static [ForeignFlag] = &[
-        refused(
-            "service-account-token-path",
-            Kind::Text,
-            &[""],
-            "Token to show to the server",
-        ),
-        refused(
-            "count-server-leases",
-            Kind::Bool,
-            &["false"],
-            "Count the servers by their Leases",
-        ),
-        ignored(
-            "server-count-source",
-            Kind::Text,
-            "How both ways of counting servers are combined",
-        ),
-        ignored(
-            "lease-namespace",
-            Kind::Text,
-            "Where the servers' Leases are",
-        ),
-        ignored("lease-label-selector", Kind::Text, "Which Leases those are"),
-        ignored("lease-label", Kind::Text, "Which Leases those are"),
-        ignored("kubeconfig", Kind::Text, "Kubeconfig for reading Leases"),
         ignored(
             "kube-api-content-type",
             Kind::Text,
             "Encoding for reading Leases",
-        ),
-        ignored(
-            "admin-bind-address",
-            Kind::Text,
-            "Address of the admin listener",
-        ),
-        ignored(
-            "admin-server-port",
-            Kind::Number,
-            "Port of the admin listener",
-        ),
-        ignored(
-            "enable-profiling",
-            Kind::Bool,
-            "Profiles on the admin listener",
         ),
         ignored(
             "enable-contention-profiling",
@@ -202,6 +209,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let Args {
         agent_cert,
         agent_key,
+        service_account_token_path,
         ca_cert,
         proxy_server_host,
         proxy_server_port,
@@ -212,27 +220,53 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         sync_interval,
         sync_interval_cap,
         sync_forever,
+        count_server_leases,
+        lease_namespace,
+        lease_label_selector,
+        server_count_source,
+        kubeconfig,
         health_server_host,
         health_server_port,
+        admin_server_port,
+        admin,
         drain_timeout,
         logs,
         konnectivity,
     } = args;
     logs.init()?;
     konnectivity.check()?;
+    // A flag set to nothing is Go's way to leave it out.
+    let given = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+    let token_file =
+        given(service_account_token_path).map(|path| file("--service-account-token-path", &path));
+    let pair = match (given(agent_cert), given(agent_key)) {
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (Some(_), None) => {
+            return Err(StartError::usage("--agent-key", "needed with --agent-cert"));
+        }
+        (None, Some(_)) => {
+            return Err(StartError::usage("--agent-cert", "needed with --agent-key"));
+        }
+        (None, None) if token_file.is_some() => None,
+        (None, None) => {
+            let cause = "needed unless the agent shows a token (--service-account-token-path)";
+            return Err(StartError::usage("--agent-cert", cause));
+        }
+    };
     let tls = ClientTls::load(ClientTlsFiles {
         ca: file("--ca-cert", &ca_cert),
-        cert: Some((
-            file("--agent-cert", &agent_cert),
-            file("--agent-key", &agent_key),
-        )),
+        cert: pair
+            .as_ref()
+            .map(|(cert, key)| (file("--agent-cert", cert), file("--agent-key", key))),
         alpn: vec![LANE_ALPN.to_vec()],
     })
     .map_err(StartError::failed)?;
     let mut identifiers: AnnouncedIdentifiers = agent_identifiers
         .parse()
         .map_err(|error| StartError::usage("--agent-identifiers", error))?;
-    if let PeerIdentity::Agent(ProvenAgent { cluster }) = own_identity(&agent_cert)? {
+    if let Some((agent_cert, _)) = &pair
+        && let PeerIdentity::Agent(ProvenAgent { cluster }) = own_identity(agent_cert)?
+    {
         let host = TunnelHost::of(&cluster).as_str().to_owned();
         if !identifiers.hosts.contains(&host) {
             identifiers.hosts.push(host);
@@ -244,10 +278,26 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     if let Some(proxy) = &http_proxy {
         tracing::info!(proxy = %proxy.url(), "the hub is reached through an HTTP proxy");
     }
+    let source = count_source(&server_count_source)?;
+    let server_leases = if count_server_leases {
+        let labels = lease_flags::labels("--lease-label-selector", &lease_label_selector)?;
+        let labels: Vec<_> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let hub = Connection::from_flag(given(kubeconfig).map(|path| file("--kubeconfig", &path)));
+        Some(ServerLeasesConfig {
+            hub: hub.map_err(StartError::failed)?,
+            namespace: lease_namespace,
+            selector: labels.join(","),
+            source,
+        })
+    } else {
+        None
+    };
     let service_proxy = &service_proxy_address;
     let config = Config {
         http_proxy,
         identifiers,
+        token_file,
+        server_leases,
         more_alpn: alpn_protocols(alpn_proto)?,
         service_proxy: target(
             "--service-proxy-address",
@@ -269,12 +319,25 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         .map_err(|error| StartError::usage("--proxy-server-host", error))?;
     let work = Box::pin(agent.run(role.drain.clone()));
     let health = HostPort::new(health_server_host, health_server_port);
+    let port = ("--admin-server-port", admin_server_port, 8094);
+    admin.serve(port, Vec::new(), &mut role);
     let limits = DrainLimits {
         min: Duration::ZERO,
         limit: drain_timeout.0,
     };
     role.run(("--health-server-port", &health), limits, work)
         .await
+}
+
+fn count_source(text: &str) -> Result<ServerCountSource, StartError> {
+    match text {
+        "" | "default" => Ok(ServerCountSource::Default),
+        "max" => Ok(ServerCountSource::Max),
+        other => Err(StartError::usage(
+            "--server-count-source",
+            format!("{other:?} is neither default nor max"),
+        )),
+    }
 }
 
 fn alpn_protocols(names: Vec<String>) -> Result<Vec<String>, StartError> {

@@ -8,9 +8,10 @@ use cluster_proxy_identity::tls::{
 };
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_proxy_server::{
-    AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, Config, Port, ProxyServer,
-    ProxyStrategies,
+    AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, AgentTokens, Config,
+    DIAL_LIMIT, Port, ProxyServer, ProxyStrategies, ServerLeaseConfig,
 };
+use cluster_proxy_runtime::admin::Page;
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
@@ -18,6 +19,9 @@ use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 
+use crate::commands::admin_flags::AdminFlags;
+use crate::commands::agents::STATUS_PATH;
+use crate::commands::lease_flags;
 use crate::flags::{LogFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
@@ -62,9 +66,10 @@ pub(crate) struct Args {
     /// Private key of --cluster-cert.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     cluster_key: PathBuf,
-    /// CA that agents' certificates must come from.
+    /// CA that agents' certificates must come from. Needed unless agents show tokens: then a
+    /// certificate is only asked for where this is given, and an agent may come without.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
-    cluster_ca_cert: PathBuf,
+    cluster_ca_cert: Option<PathBuf>,
     /// Port that proxy-agents dial.
     #[arg(
         long,
@@ -105,9 +110,36 @@ pub(crate) struct Args {
         help_heading = "Agents"
     )]
     agent_table_configmap: Option<NamespacedName>,
-    /// Kubeconfig of the hub, for --agent-table-configmap [default: the pod's service account].
+    /// Kubeconfig of the hub, for --agent-table-configmap, --agent-namespace and
+    /// --enable-lease-controller [default: the pod's service account].
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
     kubeconfig: Option<PathBuf>,
+    /// Take only agents that show a token of their service account in this namespace; the hub
+    /// reviews it. With it go --agent-service-account and --authentication-audience. A token proves
+    /// no cluster: --agent-identity asks for certificates all the same.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "NAMESPACE",
+        help_heading = "Agents' tokens"
+    )]
+    agent_namespace: String,
+    /// Name of that service account.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "NAME",
+        help_heading = "Agents' tokens"
+    )]
+    agent_service_account: String,
+    /// Audience that the tokens must be for.
+    #[arg(
+        long,
+        default_value = "",
+        value_name = "AUDIENCE",
+        help_heading = "Agents' tokens"
+    )]
+    authentication_audience: String,
     /// How an agent is chosen, in this order: destHost (one found under the name that was asked
     /// for), defaultRoute (one that announced `default-route=true`), default (any). A cluster's
     /// tunnel host is found by its name alone, whatever stands here.
@@ -118,6 +150,15 @@ pub(crate) struct Args {
         help_heading = "Agents"
     )]
     proxy_strategies: ProxyStrategies,
+
+    /// Limit for an agent to connect a target; 0 is 8s. Agents give up by themselves after 5s.
+    #[arg(
+        long,
+        default_value = "0s",
+        value_name = "DURATION",
+        help_heading = "Agents"
+    )]
+    backend_dial_timeout: GoDuration,
 
     /// This server's id, distinct for each server of a hub [default: a new uuid].
     #[arg(
@@ -136,6 +177,27 @@ pub(crate) struct Args {
         help_heading = "Servers"
     )]
     server_count: u32,
+
+    /// Keep a Lease for this server while it takes agents, for those that count servers by Leases
+    /// (--count-server-leases); and delete Leases that have run out.
+    #[arg(long, help_heading = "Servers")]
+    enable_lease_controller: bool,
+    /// Namespace of the servers' Leases.
+    #[arg(
+        long,
+        default_value = "kube-system",
+        value_name = "NAMESPACE",
+        help_heading = "Servers"
+    )]
+    lease_namespace: String,
+    /// Labels of the servers' Leases: key=value, more after commas.
+    #[arg(
+        long,
+        default_value = "k8s-app=konnectivity-server",
+        value_name = "LABELS",
+        help_heading = "Servers"
+    )]
+    lease_label: String,
 
     /// The oldest TLS that clients and agents may speak: VersionTLS12 or VersionTLS13. Older ones
     /// are never spoken.
@@ -167,6 +229,13 @@ pub(crate) struct Args {
         help_heading = "Operations"
     )]
     health_bind_address: String,
+    /// Port of the admin listener, which tells the connected agents (see `cluster-proxy agents`),
+    /// health and metrics; 0 is none. Nothing is changed by it and nothing there is a secret
+    /// [default: 8095].
+    #[arg(long, value_name = "PORT", help_heading = "Operations")]
+    admin_port: Option<u16>,
+    #[command(flatten)]
+    admin: AdminFlags,
     /// After SIGTERM, let open connections run for this long before they are cut.
     #[arg(
         long,
@@ -223,44 +292,10 @@ impl Table for Konnectivity {
             Kind::Bool,
             "Delete a socket left at --uds-name",
         ),
-        refused(
-            "agent-namespace",
-            Kind::Text,
-            &[""],
-            "Namespace of the agents' service account, to check their tokens",
-        ),
-        refused(
-            "agent-service-account",
-            Kind::Text,
-            &[""],
-            "The agents' service account, to check their tokens",
-        ),
-        refused(
-            "authentication-audience",
-            Kind::Text,
-            &[""],
-            "Audience of the agents' tokens",
-        ),
-        refused(
-            "enable-lease-controller",
-            Kind::Bool,
-            &["false"],
-            "Keep a Lease for each server, for agents to count",
-        ),
-        ignored(
-            "lease-namespace",
-            Kind::Text,
-            "Namespace of the Leases of --enable-lease-controller",
-        ),
-        ignored(
-            "lease-label",
-            Kind::Text,
-            "Label of the Leases of --enable-lease-controller",
-        ),
         ignored(
             "kubeconfig-qps",
             Kind::Number,
-            "Requests a second with --kubeconfig",
+            "Requests a second with --kubeconfig; 32 TokenReviews are in flight at most",
         ),
         ignored(
             "kubeconfig-burst",
@@ -273,17 +308,6 @@ impl Table for Konnectivity {
             "Encoding of requests with --kubeconfig",
         ),
         ignored(
-            "admin-bind-address",
-            Kind::Text,
-            "Address of the admin listener",
-        ),
-        ignored("admin-port", Kind::Number, "Port of the admin listener"),
-        ignored(
-            "enable-profiling",
-            Kind::Bool,
-            "Profiles on the admin listener",
-        ),
-        ignored(
             "enable-contention-profiling",
             Kind::Bool,
             "More profiles on the admin listener",
@@ -291,17 +315,12 @@ impl Table for Konnectivity {
         ignored(
             "keepalive-time",
             Kind::Duration,
-            "Time between pings to agents; lanes find a dead agent within 30s",
+            "Time between pings to agents; lanes find a dead agent within 30s, and Go agents are pinged every 35s",
         ),
         ignored(
             "frontend-keepalive-time",
             Kind::Duration,
             "Time between pings to clients; a dead one is found within 30s",
-        ),
-        ignored(
-            "backend-dial-timeout",
-            Kind::Duration,
-            "Limit for an agent to dial; it is 8s, and agents give up after 5s",
         ),
         ignored(
             "xfr-channel-size",
@@ -333,13 +352,22 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         agent_table_file,
         agent_table_configmap,
         kubeconfig,
+        agent_namespace,
+        agent_service_account,
+        authentication_audience,
         proxy_strategies,
+        backend_dial_timeout,
         server_id,
         server_count,
+        enable_lease_controller,
+        lease_namespace,
+        lease_label,
         tls_min_version,
         cipher_suites,
         health_port,
         health_bind_address,
+        admin_port,
+        admin,
         graceful_shutdown_timeout,
         logs,
         konnectivity,
@@ -356,11 +384,25 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     };
     let frontend_tls =
         ServerTls::load_with(frontend, profile.clone()).map_err(StartError::failed)?;
+    // A flag set to nothing is Go's way to leave it out.
+    let cluster_ca_cert = given(cluster_ca_cert);
+    let kubeconfig = given(kubeconfig);
+    let token_account = TokenAccount::of(
+        agent_namespace,
+        agent_service_account,
+        authentication_audience,
+    )?;
     let agents = ServerTlsFiles {
         cert: file("--cluster-cert", &cluster_cert),
         key: file("--cluster-key", &cluster_key),
-        client_ca: Some(file("--cluster-ca-cert", &cluster_ca_cert)),
-        client_auth: ClientAuth::Required,
+        client_auth: client_auth(
+            cluster_ca_cert.as_ref(),
+            token_account.is_some(),
+            agent_identity,
+        )?,
+        client_ca: cluster_ca_cert
+            .as_ref()
+            .map(|path| file("--cluster-ca-cert", path)),
         alpn: AGENT_ALPN.map(<[u8]>::to_vec).to_vec(),
     };
     let agents_tls = ServerTls::load_with(agents, profile).map_err(StartError::failed)?;
@@ -377,14 +419,35 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         role.background(file.keep_fresh());
         agent_table = Some(table);
     }
-    if let Some(NamespacedName { namespace, name }) = agent_table_configmap {
+    let hub = || {
         let kubeconfig = kubeconfig.as_deref();
-        let hub = Connection::from_flag(kubeconfig.map(|path| file("--kubeconfig", path)))
-            .map_err(StartError::failed)?;
+        Connection::from_flag(kubeconfig.map(|path| file("--kubeconfig", path)))
+            .map_err(StartError::failed)
+    };
+    if let Some(NamespacedName { namespace, name }) = agent_table_configmap {
         let (watched, table) = AgentTableConfigMap::new(namespace, name);
-        role.background(watched.keep_fresh(hub));
+        role.background(watched.keep_fresh(hub()?));
         agent_table = Some(table);
     }
+    let agent_tokens = match token_account {
+        Some(account) => Some(account.tokens(&hub()?)),
+        None => None,
+    };
+    let server_id = server_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let server_lease = if enable_lease_controller {
+        if !is_object_name(&server_id) {
+            let cause = format!("{server_id:?} cannot be part of a Lease's name");
+            return Err(StartError::usage("--server-id", cause));
+        }
+        let labels = lease_flags::labels("--lease-label", &lease_label)?;
+        Some(ServerLeaseConfig {
+            hub: hub()?,
+            namespace: lease_namespace,
+            labels,
+        })
+    } else {
+        None
+    };
     let config = Config {
         frontend: Port {
             listener: listen("--server-port", &frontend).await?,
@@ -394,14 +457,26 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             listener: listen("--agent-port", &agents).await?,
             tls: agents_tls,
         },
-        server_id: server_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        server_id,
         server_count,
         strategies: proxy_strategies,
         agent_identity,
         agent_table,
+        agent_tokens,
+        server_lease,
+        dial_limit: if backend_dial_timeout.0.is_zero() {
+            DIAL_LIMIT
+        } else {
+            backend_dial_timeout.0
+        },
         http2: Http2Settings::default(),
     };
     let server = ProxyServer::new(config, &mut role.registry, &role.readiness);
+    let (status, drain) = (server.status(), role.drain.clone());
+    let agents = Page::json(STATUS_PATH, move || {
+        serde_json::to_string(&status.read(&drain)).unwrap_or_default()
+    });
+    admin.serve(("--admin-port", admin_port, 8095), vec![agents], &mut role);
     let limits = DrainLimits {
         min: std::time::Duration::ZERO,
         limit: graceful_shutdown_timeout.0,
@@ -409,6 +484,69 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let health = HostPort::new(health_bind_address, health_port);
     let work = Box::pin(server.run(role.drain.clone()));
     role.run(("--health-port", &health), limits, work).await
+}
+
+fn given(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Whose tokens agents have to show.
+struct TokenAccount {
+    namespace: String,
+    service_account: String,
+    audience: String,
+}
+
+impl TokenAccount {
+    /// As konnectivity reads the three flags: all of them, or none.
+    fn of(
+        namespace: String,
+        service_account: String,
+        audience: String,
+    ) -> Result<Option<Self>, StartError> {
+        let flags = [
+            ("--agent-namespace", &namespace),
+            ("--agent-service-account", &service_account),
+            ("--authentication-audience", &audience),
+        ];
+        if flags.iter().all(|(_, value)| value.is_empty()) {
+            return Ok(None);
+        }
+        if let Some((missing, _)) = flags.iter().find(|(_, value)| value.is_empty()) {
+            let cause = "agents' tokens are reviewed only with this one too";
+            return Err(StartError::usage(missing, cause));
+        }
+        Ok(Some(Self {
+            namespace,
+            service_account,
+            audience,
+        }))
+    }
+
+    fn tokens(self, hub: &Connection) -> AgentTokens {
+        AgentTokens::new(hub, &self.namespace, &self.service_account, self.audience)
+    }
+}
+
+/// Whether agents show certificates: where they show tokens instead, only who wants to.
+fn client_auth(
+    ca: Option<&PathBuf>,
+    tokens: bool,
+    identity: AgentIdentity,
+) -> Result<ClientAuth, StartError> {
+    match (ca, tokens) {
+        (Some(_), false) => Ok(ClientAuth::Required),
+        (Some(_), true) => Ok(ClientAuth::Optional),
+        (None, true) if identity != AgentIdentity::Cluster => Ok(ClientAuth::Off),
+        (None, true) => Err(StartError::usage(
+            "--cluster-ca-cert",
+            "needed for --agent-identity=cluster: a token proves no cluster",
+        )),
+        (None, false) => Err(StartError::usage(
+            "--cluster-ca-cert",
+            "needed unless agents show tokens (--agent-namespace)",
+        )),
+    }
 }
 
 /// What the two TLS flags ask for, and a warning about what is not known of it.

@@ -9,7 +9,8 @@ use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
 use cluster_proxy_identity::{ClusterName, TunnelHost};
 use cluster_proxy_proxy_agent::{Config as AgentConfig, ProxyAgent};
 use cluster_proxy_proxy_server::{
-    AGENT_ALPN, AgentIdentity, Config, Port, ProxyServer, WatchedAgentTable,
+    AGENT_ALPN, AgentIdentity, AgentTokens, Config, DIAL_LIMIT, Port, ProxyServer,
+    ServerLeaseConfig, StatusSource, WatchedAgentTable,
 };
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
@@ -40,6 +41,7 @@ pub(crate) struct Server {
     pub(crate) agents: SocketAddr,
     pub(crate) drain: Drain,
     pub(crate) registry: Registry,
+    pub(crate) status: StatusSource,
     /// How many connections of agents there should be.
     links: AtomicU32,
 }
@@ -67,6 +69,11 @@ pub(crate) struct ServerOptions {
     /// Ports to take, as a restarted server does.
     pub(crate) ports: Option<(SocketAddr, SocketAddr)>,
     pub(crate) table: Option<WatchedAgentTable>,
+    pub(crate) tokens: Option<AgentTokens>,
+    pub(crate) lease: Option<ServerLeaseConfig>,
+    pub(crate) dial_limit: Duration,
+    /// Whether agents show certificates.
+    pub(crate) agent_certificates: ClientAuth,
     /// What agents are offered.
     pub(crate) agent_alpn: AgentAlpn,
 }
@@ -80,6 +87,10 @@ impl Default for ServerOptions {
             server_count: 1,
             ports: None,
             table: None,
+            tokens: None,
+            lease: None,
+            dial_limit: DIAL_LIMIT,
+            agent_certificates: ClientAuth::Required,
             agent_alpn: LANES,
         }
     }
@@ -96,10 +107,20 @@ impl World {
         let any = "127.0.0.1:0".parse().unwrap();
         let (frontend, agents) = options.ports.unwrap_or((any, any));
         let frontend = self
-            .port(frontend, Leaf::proxy_server(sans()), &[FRONTEND_ALPN])
+            .port(
+                frontend,
+                Leaf::proxy_server(sans()),
+                &[FRONTEND_ALPN],
+                ClientAuth::Required,
+            )
             .await;
         let agents = self
-            .port(agents, Leaf::agent_server(sans()), options.agent_alpn)
+            .port(
+                agents,
+                Leaf::agent_server(sans()),
+                options.agent_alpn,
+                options.agent_certificates,
+            )
             .await;
         let addresses = (
             frontend.listener.local_addr().unwrap(),
@@ -113,12 +134,17 @@ impl World {
             strategies: options.strategies.parse().unwrap(),
             agent_identity: options.identity,
             agent_table: options.table,
+            agent_tokens: options.tokens,
+            server_lease: options.lease,
+            dial_limit: options.dial_limit,
             http2: Http2Settings::default(),
         };
         let (mut registry, drain) = (Registry::default(), Drain::new());
         let server = ProxyServer::new(config, &mut registry, &Readiness::new());
+        let status = server.status();
         drain.spawn(server.run(drain.clone()));
         Server {
+            status,
             frontend: addresses.0,
             agents: addresses.1,
             drain,
@@ -193,13 +219,19 @@ impl World {
         ClientTls::from_pem(self.ca.cert_pem().as_bytes(), Some(pair), vec![]).unwrap()
     }
 
-    async fn port(&self, address: SocketAddr, leaf: Leaf, alpn: &[&[u8]]) -> Port {
+    async fn port(
+        &self,
+        address: SocketAddr,
+        leaf: Leaf,
+        alpn: &[&[u8]],
+        client_auth: ClientAuth,
+    ) -> Port {
         let Issued { cert_pem, key_pem } = self.ca.issue(&leaf).unwrap();
         let tls = ServerTls::from_pem(
             cert_pem.as_bytes(),
             key_pem.as_bytes(),
             Some(self.ca.cert_pem().as_bytes()),
-            ClientAuth::Required,
+            client_auth,
             alpn.iter().map(|protocol| protocol.to_vec()).collect(),
         );
         Port {
@@ -228,13 +260,18 @@ impl Server {
 
     /// The value of a metric line that begins with `name`.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
-        let line = text.lines().find(|line| line.starts_with(name));
-        line.map_or(0.0, |line| {
-            line.rsplit(' ').next().unwrap().parse().unwrap()
-        })
+        metric_of(&self.registry, name)
     }
+}
+
+/// The value of a metric line that begins with `name`.
+pub(crate) fn metric_of(registry: &Registry, name: &str) -> f64 {
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, registry).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name));
+    line.map_or(0.0, |line| {
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    })
 }
 
 /// An agent that runs; does not wait for it to connect.

@@ -171,10 +171,10 @@ async fn a_protocol_offered_for_what_is_on_the_way_carries_konnectivity() {
     assert_eq!(greeting(&mut stream, 7).await, "managed");
 }
 
-type Dialled = ClientStream<TcpStream>;
+pub(crate) type Dialled = ClientStream<TcpStream>;
 
 /// An agent's stream to the port, with these protocols offered.
-async fn call(
+pub(crate) async fn call(
     world: &World,
     server: &Server,
     leaf: &Leaf,

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod access;
 mod drain;
 mod faults;
 mod floods;
@@ -10,5 +11,8 @@ mod harness;
 mod http_proxy;
 mod identity;
 mod konnectivity;
+mod leases;
+mod status;
 mod streams;
 mod table;
+mod tokens;

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use cluster_proxy_identity::Token;
 use cluster_proxy_konnectivity_wire::agent_table::AgentLimits;
 use cluster_proxy_konnectivity_wire::flow::FlowSettings;
 use cluster_proxy_konnectivity_wire::headers::{
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use super::clock::Clock;
 use super::grpc::{self, violation};
 use super::inbox::{Inbox, Received};
+use super::packet_counts::Segment;
 use super::server::towards_go;
 use crate::error::TunnelError;
 use crate::http2::Http2Settings;
@@ -59,7 +61,7 @@ where
         io: T,
         authority: &str,
         hello: &AgentHello,
-        token: Option<&str>,
+        token: Option<&Token>,
         settings: &Http2Settings,
         is_wanted: impl FnOnce(&ServerHello) -> bool,
     ) -> Result<Self, TunnelError> {
@@ -98,7 +100,7 @@ where
             server,
             _http2: http2,
             driver,
-            inbox: Inbox::new(answer.into_body()),
+            inbox: Inbox::new(answer.into_body(), Segment::ToAgent),
             clock: Clock::new(),
         })
     }
@@ -214,7 +216,7 @@ where
 fn call(
     authority: &str,
     hello: &AgentHello,
-    token: Option<&str>,
+    token: Option<&Token>,
 ) -> Result<Request<()>, TunnelError> {
     let value = |text: &str| {
         HeaderValue::from_str(text)
@@ -225,7 +227,7 @@ fn call(
     headers.insert(AGENT_ID, value(&hello.agent_id)?);
     headers.insert(AGENT_IDENTIFIERS, value(&hello.identifiers.to_string())?);
     if let Some(token) = token {
-        let mut bearer = value(&format!("{BEARER}{token}"))?;
+        let mut bearer = value(&format!("{BEARER}{}", token.expose()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
     }

@@ -21,6 +21,7 @@ use tokio::time::Sleep;
 use super::dial_words;
 use super::grpc::{self, Status};
 use super::inbox::{Inbox, Received};
+use super::packet_counts::Segment;
 use crate::dial_error::DialError;
 
 mod pipe;
@@ -68,6 +69,7 @@ impl Stream {
                 // Fails only when the stream is gone, which the inbox tells.
                 ClientAction::Send(packet) => {
                     let _ = self.send.send_data(framing::frame(&packet), false);
+                    Segment::ToClient.count(&packet);
                 }
                 ClientAction::Dial { address } => self.address = Some(address),
                 ClientAction::Data { data } => self.data.push_back(data),
@@ -112,7 +114,7 @@ impl PendingClient {
         Some(Self {
             stream: Stream {
                 machine: ClientStream::default(),
-                inbox: Inbox::new(request.into_body()),
+                inbox: Inbox::new(request.into_body(), Segment::FromClient),
                 send,
                 address: None,
                 data: VecDeque::new(),

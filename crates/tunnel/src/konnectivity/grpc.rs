@@ -15,6 +15,7 @@ pub(super) enum Status {
     PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
+    Unavailable = 14,
 }
 
 /// Whether `request` is a call of the method at `path`.

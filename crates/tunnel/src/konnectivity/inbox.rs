@@ -8,6 +8,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 
 use super::grpc::violation;
+use super::packet_counts::Segment;
 use crate::error::TunnelError;
 
 /// The receiving half. Credit goes back when a piece was taken apart: while nobody asks for
@@ -17,6 +18,7 @@ pub(super) struct Inbox {
     stream: RecvStream,
     unframer: Unframer,
     owed: usize,
+    segment: Segment,
 }
 
 /// What came.
@@ -28,11 +30,12 @@ pub(super) enum Received {
 }
 
 impl Inbox {
-    pub(super) fn new(stream: RecvStream) -> Self {
+    pub(super) fn new(stream: RecvStream, segment: Segment) -> Self {
         Self {
             stream,
             unframer: Unframer::default(),
             owed: 0,
+            segment,
         }
     }
 
@@ -45,7 +48,10 @@ impl Inbox {
             let message = self.unframer.next_message();
             match message.map_err(|error| violation(&error.to_string()))? {
                 Some(message) => match Packet::decode(message) {
-                    Ok(packet) => return Poll::Ready(Ok(Received::Packet(packet))),
+                    Ok(packet) => {
+                        self.segment.count(&packet);
+                        return Poll::Ready(Ok(Received::Packet(packet)));
+                    }
                     Err(error) if error.ends_stream() => {
                         return Poll::Ready(Err(violation(&error.to_string())));
                     }

@@ -9,6 +9,7 @@ use h2::SendStream;
 use http::HeaderMap;
 
 use super::grpc::violation;
+use super::packet_counts::Segment;
 use crate::error::TunnelError;
 use crate::http2::DATA_PAYLOAD;
 
@@ -19,18 +20,21 @@ pub(super) struct Outbox {
     stream: SendStream<Bytes>,
     waiting: VecDeque<Bytes>,
     bytes: usize,
+    segment: Segment,
 }
 
 impl Outbox {
-    pub(super) fn new(stream: SendStream<Bytes>) -> Self {
+    pub(super) fn new(stream: SendStream<Bytes>, segment: Segment) -> Self {
         Self {
             stream,
             waiting: VecDeque::new(),
             bytes: 0,
+            segment,
         }
     }
 
     pub(super) fn push(&mut self, packet: &Packet) {
+        self.segment.count(packet);
         let message = framing::frame(packet);
         self.bytes += message.len();
         self.waiting.push_back(message);

@@ -4,11 +4,13 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use cluster_proxy_identity::Token;
 use http::{Method, Response, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
 use super::control::{Control, ControlReceiver, ControlSender};
+use super::hello::write_token;
 use super::{AgentHello, CONTROL_PATH, PROTOCOL, ServerHello};
 use crate::error::TunnelError;
 use crate::http2::server::ServerLink;
@@ -43,15 +45,17 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     /// Opens the lane over `io`, whose TLS handshake with [`super::LANE_ALPN`] is done: waits for
-    /// the server's introduction and, if `is_wanted`, answers it with `hello`.
+    /// the server's introduction and, if `is_wanted`, answers it with `hello`. A server that
+    /// reviews agents' tokens is shown `token`, and its word is awaited; no other sees it.
     ///
     /// # Errors
     ///
     /// When the server does not introduce itself within the handshake time-out, or not as one, or
-    /// is not wanted.
+    /// is not wanted, or refuses this agent.
     pub async fn open_over(
         io: T,
         hello: &AgentHello,
+        token: Option<&Token>,
         settings: &Http2Settings,
         is_wanted: impl FnOnce(&ServerHello) -> bool,
     ) -> Result<Self, TunnelError> {
@@ -78,6 +82,9 @@ where
         let wanted = is_wanted(&server);
         if wanted {
             hello.write_to(response.headers_mut())?;
+            if let Some(token) = token.filter(|_| server.reviews_tokens()) {
+                write_token(token, response.headers_mut())?;
+            }
         } else {
             *response.status_mut() = StatusCode::CONFLICT;
         }
@@ -91,11 +98,21 @@ where
                 server_id: server.server_id,
             });
         }
+        let mut receiver = ControlReceiver::new(request.into_body());
+        if server.reviews_tokens() {
+            let verdict = poll_fn(|cx| poll_verdict(cx, &mut link, &mut receiver));
+            timeout(limit, verdict)
+                .await
+                .map_err(|_| TunnelError::TimedOut {
+                    step: "the server's review of this agent's token",
+                    limit,
+                })??;
+        }
         Ok(Self {
             link,
             server,
             sender: ControlSender::new(send),
-            receiver: Some(ControlReceiver::new(request.into_body())),
+            receiver: Some(receiver),
         })
     }
 
@@ -143,6 +160,14 @@ where
             Poll::Ready(Ok(Some(Control::ServerCount(count)))) => {
                 Poll::Ready(Ok(LaneEvent::ServerCount(count)))
             }
+            Poll::Ready(Ok(Some(Control::Refused(reason)))) => {
+                Poll::Ready(Err(TunnelError::Refused { reason }))
+            }
+            // Said twice, it says nothing more.
+            Poll::Ready(Ok(Some(Control::Admitted))) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(Ok(None)) => {
                 self.receiver = None;
                 Poll::Ready(Ok(LaneEvent::ServerCloses))
@@ -150,6 +175,41 @@ where
             Poll::Ready(Err(end)) => Poll::Ready(Err(end)),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+/// The server's word about this agent's token, before which it opens nothing.
+fn poll_verdict<T>(
+    cx: &mut Context<'_>,
+    link: &mut ServerLink<T>,
+    receiver: &mut ControlReceiver,
+) -> Poll<Result<(), TunnelError>>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let violation = |details: &str| {
+        let details = details.to_owned();
+        Poll::Ready(Err(TunnelError::Protocol {
+            protocol: PROTOCOL,
+            details,
+        }))
+    };
+    let stream = link.poll_stream(cx);
+    // What was said before the connection ended counts.
+    match receiver.poll_next(cx) {
+        Poll::Ready(Ok(Some(Control::Admitted))) => Poll::Ready(Ok(())),
+        Poll::Ready(Ok(Some(Control::Refused(reason)))) => {
+            Poll::Ready(Err(TunnelError::Refused { reason }))
+        }
+        Poll::Ready(Ok(Some(Control::Drain | Control::ServerCount(_)))) => {
+            violation("another message came before the word about the token")
+        }
+        Poll::Ready(Ok(None)) => violation("the server ended the control stream without a word"),
+        Poll::Ready(Err(_)) | Poll::Pending => match stream {
+            Poll::Ready(Ok(_)) => violation("a stream came before the word about the token"),
+            Poll::Ready(Err(end)) => Poll::Ready(Err(end)),
+            Poll::Pending => Poll::Pending,
+        },
     }
 }
 

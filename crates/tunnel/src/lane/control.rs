@@ -10,20 +10,25 @@ use h2::{RecvStream, SendStream};
 use prost::Message;
 
 use super::PROTOCOL;
+use super::hello::printable;
 use crate::error::TunnelError;
 
 /// What one end tells the other outside of any tunnelled connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Control {
     /// The sender ends soon: open no new connections on it where there is another way.
     Drain,
     /// How many servers an agent should be connected to.
     ServerCount(u32),
+    /// The server has accepted the agent's token.
+    Admitted,
+    /// The server does not take this agent, and why.
+    Refused(String),
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    #[prost(oneof = "Kind", tags = "1, 2")]
+    #[prost(oneof = "Kind", tags = "1, 2, 10, 11")]
     kind: Option<Kind>,
 }
 
@@ -33,6 +38,10 @@ enum Kind {
     Drain(DrainMessage),
     #[prost(message, tag = "2")]
     ServerCount(ServerCountMessage),
+    #[prost(message, tag = "10")]
+    Admitted(AdmittedMessage),
+    #[prost(message, tag = "11")]
+    Refused(RefusedMessage),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -42,6 +51,15 @@ struct DrainMessage {}
 struct ServerCountMessage {
     #[prost(uint32, tag = "1")]
     count: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AdmittedMessage {}
+
+#[derive(Clone, PartialEq, Message)]
+struct RefusedMessage {
+    #[prost(string, tag = "1")]
+    reason: String,
 }
 
 /// The sending half of the control stream.
@@ -58,7 +76,7 @@ impl ControlSender {
     /// Sends `control` if the peer takes it: one that does not read its control stream misses it
     /// rather than letting us buffer.
     pub(crate) fn send(&mut self, control: Control) {
-        let message = encode(control);
+        let message = encode(control.clone());
         self.stream.reserve_capacity(message.len());
         if self.stream.capacity() >= message.len() && self.stream.send_data(message, false).is_ok()
         {
@@ -126,6 +144,8 @@ fn encode(control: Control) -> Bytes {
     let kind = match control {
         Control::Drain => Kind::Drain(DrainMessage {}),
         Control::ServerCount(count) => Kind::ServerCount(ServerCountMessage { count }),
+        Control::Admitted => Kind::Admitted(AdmittedMessage {}),
+        Control::Refused(reason) => Kind::Refused(RefusedMessage { reason }),
     };
     Envelope { kind: Some(kind) }
         .encode_length_delimited_to_vec()
@@ -165,6 +185,10 @@ fn take_message(buffer: &mut BytesMut) -> Result<Option<Option<Control>>, Tunnel
     Ok(Some(match envelope.kind {
         Some(Kind::Drain(DrainMessage {})) => Some(Control::Drain),
         Some(Kind::ServerCount(ServerCountMessage { count })) => Some(Control::ServerCount(count)),
+        Some(Kind::Admitted(AdmittedMessage {})) => Some(Control::Admitted),
+        Some(Kind::Refused(RefusedMessage { reason })) => {
+            Some(Control::Refused(printable(&reason)))
+        }
         None => None,
     }))
 }
@@ -180,7 +204,13 @@ mod tests {
     #[test]
     fn messages_survive_any_split() {
         let mut wire = BytesMut::new();
-        for control in [Control::Drain, Control::ServerCount(300)] {
+        let sent = [
+            Control::Drain,
+            Control::ServerCount(300),
+            Control::Admitted,
+            Control::Refused("no".to_owned()),
+        ];
+        for control in sent.clone() {
             wire.extend_from_slice(&encode(control));
         }
         let mut buffer = BytesMut::new();
@@ -191,13 +221,29 @@ mod tests {
                 seen.push(message.unwrap());
             }
         }
-        assert_eq!(seen, [Control::Drain, Control::ServerCount(300)]);
+        assert_eq!(seen, sent);
     }
 
     #[test]
     fn the_bytes_on_the_wire_are_fixed() {
         assert_eq!(encode(Control::Drain).as_ref(), [2, 0x0a, 0]);
         assert_eq!(encode(Control::ServerCount(3)).as_ref(), [4, 0x12, 2, 8, 3]);
+        assert_eq!(encode(Control::Admitted).as_ref(), [2, 0x52, 0]);
+        let refused = encode(Control::Refused("no".to_owned()));
+        assert_eq!(refused.as_ref(), b"\x06\x5a\x04\x0a\x02no");
+    }
+
+    #[test]
+    fn a_refusals_words_are_bounded_and_printable() {
+        let long = format!("a\n{}", "b".repeat(1000));
+        let Some(Some(Control::Refused(reason))) = taken(&encode(Control::Refused(long))).unwrap()
+        else {
+            panic!("not understood");
+        };
+        assert!(
+            reason.starts_with("a?bb") && reason.len() == 256,
+            "{reason}"
+        );
     }
 
     #[test]

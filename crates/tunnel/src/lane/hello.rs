@@ -4,7 +4,8 @@
 //! Every value comes from another trust domain and is bounded here; what an agent says of itself
 //! proves nothing.
 
-use cluster_proxy_identity::AnnouncedIdentifiers;
+use cluster_proxy_identity::{AnnouncedIdentifiers, Token};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::PROTOCOL;
@@ -36,6 +37,11 @@ pub struct AgentHello {
 }
 
 impl ServerHello {
+    /// Whether the server reviews agents' tokens: the agent shows its own and waits for a word.
+    pub(super) fn reviews_tokens(&self) -> bool {
+        self.capabilities.iter().any(|can| can == AGENT_TOKENS)
+    }
+
     pub(super) fn write_to(&self, headers: &mut HeaderMap) -> Result<(), TunnelError> {
         headers.insert(SERVER_ID, value(&SERVER_ID, &self.server_id)?);
         headers.insert(SERVER_COUNT, HeaderValue::from(self.server_count));
@@ -48,18 +54,8 @@ impl ServerHello {
 
     /// Writes instead of an introduction that the agent is not taken, and why.
     pub(super) fn write_refusal(reason: &str, headers: &mut HeaderMap) {
-        let printable: String = reason
-            .chars()
-            .take(MAX_TEXT)
-            .map(|character| {
-                if (' '..='~').contains(&character) {
-                    character
-                } else {
-                    '?'
-                }
-            })
-            .collect();
-        let value = HeaderValue::from_str(&printable).expect("only printable ASCII was kept");
+        let value =
+            HeaderValue::from_str(&printable(reason)).expect("only printable ASCII was kept");
         headers.insert(REFUSAL, value);
     }
 
@@ -115,6 +111,29 @@ impl AgentHello {
         })
     }
 }
+
+/// Shows the token of the agent's service account, for a server that [reviews
+/// them](ServerHello::reviews_tokens).
+pub(super) fn write_token(token: &Token, headers: &mut HeaderMap) -> Result<(), TunnelError> {
+    let mut bearer = value(&AUTHORIZATION, &format!("Bearer {}", token.expose()))?;
+    // Neither in anybody's log nor in HPACK's tables.
+    bearer.set_sensitive(true);
+    headers.insert(AUTHORIZATION, bearer);
+    Ok(())
+}
+
+/// A line of the other end's for people: bounded, printable ASCII.
+pub(super) fn printable(text: &str) -> String {
+    let shown = |character| match character {
+        ' '..='~' => character,
+        _ => '?',
+    };
+    text.chars().take(MAX_TEXT).map(shown).collect()
+}
+
+/// The capability of a server that reviews the tokens of agents' service accounts. An agent then
+/// serves nothing before the server's word.
+pub const AGENT_TOKENS: &str = "agent-tokens";
 
 const SERVER_ID: HeaderName = HeaderName::from_static("serverid");
 const SERVER_COUNT: HeaderName = HeaderName::from_static("servercount");

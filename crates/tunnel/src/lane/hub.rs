@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use cluster_proxy_identity::{Token, TokenError};
 use http::{Method, Request, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::control::{Control, ControlReceiver, ControlSender};
+use super::hello::printable;
 use super::{AgentHello, CONTROL_PATH, PROTOCOL, ServerHello};
 use crate::dial_error::DialError;
 use crate::error::TunnelError;
@@ -77,6 +79,7 @@ impl HubLane {
             });
         }
         let agent = AgentHello::read_from(answer.headers())?;
+        let token = Token::from_headers(answer.headers());
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();
         let shared = Arc::new(Shared {
@@ -88,6 +91,7 @@ impl HubLane {
         let driver = HubLaneDriver {
             driver,
             control: Some(ControlReceiver::new(answer.into_body())),
+            token,
             shared: Arc::clone(&shared),
             _closes: guard,
         };
@@ -174,6 +178,22 @@ impl HubLane {
         self.tell(Control::Drain);
     }
 
+    /// Tells the agent that its token is accepted, as [`super::AGENT_TOKENS`] promises.
+    pub fn admit(&self) {
+        self.tell(Control::Admitted);
+    }
+
+    /// Tells the agent that it is not taken after all, and why, and lets it go. Best effort within
+    /// a round trip's time.
+    pub async fn refuse<T>(self, mut driver: HubLaneDriver<T>, reason: &str)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.tell(Control::Refused(printable(reason)));
+        self.shared.control().finish();
+        let _ = timeout(FAREWELL_TIME, driver.run()).await;
+    }
+
     /// Tells the agent how many servers there are now.
     pub fn set_server_count(&self, count: u32) {
         self.tell(Control::ServerCount(count));
@@ -212,6 +232,7 @@ where
     driver: ClientDriver<T>,
     /// `None` once the agent has ended its half: it closes the lane when its streams are done.
     control: Option<ControlReceiver>,
+    token: Result<Option<Token>, TokenError>,
     shared: Arc<Shared>,
     _closes: DropGuard,
 }
@@ -220,6 +241,15 @@ impl<T> HubLaneDriver<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    /// The token that the agent showed, if any. It is kept until it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// When what it showed is none.
+    pub fn take_token(&mut self) -> Result<Option<Token>, TokenError> {
+        std::mem::replace(&mut self.token, Ok(None))
+    }
+
     /// Drives the lane to its end and says what ended it.
     pub async fn run(&mut self) -> TunnelError {
         poll_fn(|cx| self.poll(cx)).await
@@ -235,7 +265,9 @@ where
                     self.shared.agent_drains.store(true, Ordering::Relaxed);
                 }
                 // An agent has no say in this.
-                Poll::Ready(Ok(Some(Control::ServerCount(_)))) => {}
+                Poll::Ready(Ok(Some(
+                    Control::ServerCount(_) | Control::Admitted | Control::Refused(_),
+                ))) => {}
                 Poll::Ready(Ok(None)) => {
                     self.shared.agent_drains.store(true, Ordering::Relaxed);
                     self.shared.control().finish();
@@ -248,6 +280,9 @@ where
         Poll::Pending
     }
 }
+
+/// What was said leaves; an agent that is not taken has nothing to add.
+const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
 fn control_request(hello: &ServerHello) -> Result<Request<()>, TunnelError> {
     let mut request = request_on_control_path();

@@ -59,7 +59,8 @@ impl TcpRelay {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+    /// As [`run`](Self::run), for who looks at [`moved`](Self::moved) meanwhile.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let to_far = match self.to_far.poll(cx, &mut self.near, &mut self.far) {
             Ok(pumped) => pumped,
             Err(broke) => return Poll::Ready(broke.into_end(Leg::Near)),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cluster_proxy_identity::Token;
 use cluster_proxy_tunnel::konnectivity::{AgentStream, PendingAgent, ServerStream};
 use cluster_proxy_tunnel::lane::{AgentHello, LaneEvent, ServerHello};
 use cluster_proxy_tunnel::relay::{RelayEnd, TcpRelay};
@@ -57,6 +58,8 @@ pub(crate) async fn call(
     token: Option<&str>,
 ) -> Result<ServerStream<DuplexStream>, TunnelError> {
     let settings = Http2Settings::default();
+    let token = token.map(|text| Token::parse(text).unwrap());
+    let token = token.as_ref();
     ServerStream::open_over(io, "proxy-server:8091", &hello(), token, &settings, |_| {
         true
     })

@@ -9,11 +9,13 @@ use crate::pair::{call, connected, hello, server_hello};
 async fn an_agent_shows_its_token_and_may_be_refused() {
     let (hub_io, agent_io) = connected();
     let calling = tokio::spawn(async move { call(agent_io, Some("secret")).await });
-    let pending = PendingAgent::open_over(hub_io, &Http2Settings::default())
+    let mut pending = PendingAgent::open_over(hub_io, &Http2Settings::default())
         .await
         .unwrap();
     assert_eq!(pending.hello(), &hello());
-    assert_eq!(pending.token(), Some("secret"));
+    let token = pending.take_token().unwrap().unwrap();
+    assert_eq!(token.expose(), "secret");
+    assert_eq!(pending.take_token(), Ok(None));
     assert!(!format!("{pending:?}").contains("secret"));
     pending.refuse("the token is not accepted").await;
     let error = calling.await.unwrap().unwrap_err();

@@ -54,6 +54,9 @@ async fn proxy_server(ca: &CertificateAuthority, drain: &Drain) -> (SocketAddr, 
         strategies: "destHost".parse().unwrap(),
         agent_identity: AgentIdentity::Cluster,
         agent_table: None,
+        agent_tokens: None,
+        server_lease: None,
+        dial_limit: cluster_proxy_proxy_server::DIAL_LIMIT,
         http2: Http2Settings::default(),
     };
     let server = ProxyServer::new(config, &mut Registry::default(), &Readiness::new());

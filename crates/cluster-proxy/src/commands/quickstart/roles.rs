@@ -132,7 +132,10 @@ impl Starting<'_> {
             server_count: 1,
             strategies: "destHost".parse()?,
             agent_identity: AgentIdentity::Cluster,
+            agent_tokens: None,
             agent_table: None,
+            server_lease: None,
+            dial_limit: cluster_proxy_proxy_server::DIAL_LIMIT,
             http2: Http2Settings::default(),
         };
         let server = ProxyServer::new(config, &mut self.registry, &self.readiness);

@@ -16,6 +16,7 @@ use h2::SendStream;
 use crate::error::TunnelError;
 use crate::http2::IncomingConnect;
 use crate::konnectivity::outbox::Outbox;
+use crate::konnectivity::packet_counts::Segment;
 use crate::konnectivity::pipe::{DialRequest, News, Pipe, Shared};
 use crate::konnectivity::ready::Ready;
 use crate::target::Target;
@@ -64,7 +65,7 @@ impl Link {
             ready: Arc::default(),
             table: AgentTable::new(limits),
             flow: Flow::new(flow),
-            outbox: Outbox::new(send),
+            outbox: Outbox::new(send, Segment::FromAgent),
             entries: BTreeMap::new(),
             dial: None,
             senders: VecDeque::new(),

@@ -13,6 +13,7 @@ use crate::http2::server::ServerLink;
 use crate::konnectivity::clock::Clock;
 use crate::konnectivity::grpc::{self, Status};
 use crate::konnectivity::inbox::{Inbox, Received};
+use crate::konnectivity::packet_counts::Segment;
 
 /// Drives an [`AgentStream`](super::AgentStream): nothing moves unless it is polled; the stream is
 /// over when it ends or is dropped.
@@ -33,7 +34,7 @@ where
     pub(super) fn new(http2: ServerLink<T>, recv: RecvStream, link: Link) -> Self {
         Self {
             http2,
-            inbox: Inbox::new(recv),
+            inbox: Inbox::new(recv, Segment::FromAgent),
             link,
             clock: Clock::new(),
             ended: None,

@@ -19,6 +19,7 @@ use crate::error::TunnelError;
 use crate::konnectivity::dial_words;
 use crate::konnectivity::grpc::{self, Status};
 use crate::konnectivity::outbox::Outbox;
+use crate::konnectivity::packet_counts::Segment;
 use crate::konnectivity::pipe::Shared;
 
 /// Everything of a stream but its receiving half and the connection under it.
@@ -60,7 +61,7 @@ impl Link {
             common,
             table: ServerTable::new(limits),
             flow: Flow::new(flow),
-            outbox: Outbox::new(send),
+            outbox: Outbox::new(send, Segment::ToAgent),
             entries: BTreeMap::new(),
             senders: VecDeque::new(),
             half_closed: BTreeSet::new(),

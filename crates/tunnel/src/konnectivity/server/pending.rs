@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use cluster_proxy_identity::{Token, TokenError};
 use cluster_proxy_konnectivity_wire::flow::FlowSettings;
-use cluster_proxy_konnectivity_wire::headers::{
-    AGENT_ID, AUTHORIZATION, BEARER, CONNECT_PATH, SERVER_COUNT, SERVER_ID,
-};
+use cluster_proxy_konnectivity_wire::headers::{AGENT_ID, CONNECT_PATH, SERVER_COUNT, SERVER_ID};
 use cluster_proxy_konnectivity_wire::server_table::ServerLimits;
 use h2::RecvStream;
 use h2::server::SendResponse;
@@ -28,7 +27,7 @@ use crate::lane::{AgentHello, ServerHello};
 pub struct PendingAgent<T> {
     http2: ServerLink<T>,
     hello: AgentHello,
-    token: Option<HeaderValue>,
+    token: Result<Option<Token>, TokenError>,
     respond: SendResponse<Bytes>,
     recv: RecvStream,
 }
@@ -77,12 +76,13 @@ where
         &self.hello
     }
 
-    /// The service account's token that the agent sent, if any, without `Bearer`.
-    #[must_use]
-    pub fn token(&self) -> Option<&str> {
-        self.token
-            .as_ref()
-            .and_then(|value| value.to_str().ok()?.strip_prefix(BEARER))
+    /// The token that the agent showed, if any. It is kept until it is asked for.
+    ///
+    /// # Errors
+    ///
+    /// When what it showed is none.
+    pub fn take_token(&mut self) -> Result<Option<Token>, TokenError> {
+        std::mem::replace(&mut self.token, Ok(None))
     }
 
     /// Lets the agent in. Everything after moves only while the driver is polled.
@@ -118,8 +118,17 @@ where
     }
 
     /// Tells the agent that it is not taken, and why, and lets it go. Best effort.
-    pub async fn refuse(mut self, reason: &str) {
-        grpc::refuse(&mut self.respond, Status::PermissionDenied, reason);
+    pub async fn refuse(self, reason: &str) {
+        self.end(Status::PermissionDenied, reason).await;
+    }
+
+    /// Tells the agent that it cannot be taken at the moment, and why, and lets it go. Best effort.
+    pub async fn put_off(self, reason: &str) {
+        self.end(Status::Unavailable, reason).await;
+    }
+
+    async fn end(mut self, status: Status, reason: &str) {
+        grpc::refuse(&mut self.respond, status, reason);
         self.http2.finish();
         let gone = async { while poll_fn(|cx| self.http2.poll_stream(cx)).await.is_ok() {} };
         let _ = timeout(FAREWELL_TIME, gone).await;
@@ -136,16 +145,13 @@ impl<T> std::fmt::Debug for PendingAgent<T> {
 
 fn introduction(
     request: &Request<RecvStream>,
-) -> Result<(AgentHello, Option<HeaderValue>), TunnelError> {
+) -> Result<(AgentHello, Result<Option<Token>, TokenError>), TunnelError> {
     let headers = request.headers();
     // As Go's server has it: two ids are none.
     if headers.get_all(AGENT_ID).iter().count() != 1 {
         return Err(violation("an agent has exactly one agentID"));
     }
-    let mut token = headers.get(AUTHORIZATION).cloned();
-    if let Some(token) = &mut token {
-        token.set_sensitive(true);
-    }
+    let token = Token::from_headers(headers);
     Ok((AgentHello::read_from(headers)?, token))
 }
 
