@@ -35,6 +35,12 @@ pub struct Config {
     pub sync_interval_cap: Duration,
     /// Whether to keep looking for servers beyond the count they state.
     pub sync_forever: bool,
+    /// How many lanes to keep to each server that takes more than one. With more than one, a server
+    /// that needs them gets up to
+    /// [`MAX_LANES`](cluster_proxy_tunnel::lane::MAX_LANES).
+    pub lanes: usize,
+    /// How long a lane beyond [`lanes`](Self::lanes) may carry nothing before it is closed.
+    pub lane_idle: Duration,
     /// Limit for dialling a target, all its addresses included.
     pub dial_timeout: Duration,
     /// Limit for reaching the server: TCP with all addresses, the HTTP proxy's answer, TLS, lane,
@@ -43,6 +49,9 @@ pub struct Config {
     /// HTTP/2 settings of the lanes.
     pub http2: Http2Settings,
 }
+
+/// One for what is busy and one for the next, so that few have to wait for a dial.
+pub const DEFAULT_LANES: usize = 2;
 
 impl Config {
     /// Konnectivity's defaults around what has none.
@@ -64,6 +73,8 @@ impl Config {
             sync_interval: Duration::from_secs(1),
             sync_interval_cap: Duration::from_secs(10),
             sync_forever: false,
+            lanes: DEFAULT_LANES,
+            lane_idle: Duration::from_secs(60),
             dial_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(8),
             http2: Http2Settings::default(),

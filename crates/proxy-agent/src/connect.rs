@@ -7,7 +7,7 @@ use std::time::Duration;
 use cluster_proxy_http_proxy::{Outbound, ProxyError, Via};
 use cluster_proxy_identity::tls::ClientTls;
 use cluster_proxy_tunnel::konnectivity::{KONNECTIVITY_ALPN, ServerStream};
-use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, LaneEvent, ServerHello};
+use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, LANES, LaneEvent, ServerHello};
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use cluster_proxy_tunnel::{DialError, TunnelError, socket};
 use tokio::net::TcpStream;
@@ -84,7 +84,11 @@ impl Connector {
             agent_id: config.agent_id.clone(),
             identifiers: config.identifiers.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: Vec::new(),
+            capabilities: if config.lanes > 1 {
+                vec![LANES.to_owned()]
+            } else {
+                Vec::new()
+            },
         };
         let mut alpn = vec![LANE_ALPN, KONNECTIVITY_ALPN];
         for more in config.more_alpn.iter().map(String::as_bytes) {

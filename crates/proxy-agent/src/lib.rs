@@ -11,5 +11,5 @@ mod serve;
 mod servers;
 
 pub use agent::ProxyAgent;
-pub use config::Config;
+pub use config::{Config, DEFAULT_LANES};
 pub use connect::ConnectError;

@@ -77,7 +77,7 @@ impl AgentPort {
         self.note_connected(&link, &claims, peer);
         let agent_id = link.agent().agent_id.clone();
         let cluster = claims.cluster.clone();
-        let mut place = self.agents.connect(link, claims);
+        let mut place = self.agents.connect(link, &identity, claims);
         // It may have come into the table after all in there were told.
         if self.drain.is_started() {
             place.link().drain();
@@ -150,7 +150,7 @@ impl AgentPort {
             return Ok(place);
         }
         // First the new one: there is no moment in which nobody is found.
-        Ok(self.agents.connect(place.link().clone(), claims))
+        Ok(self.agents.connect(place.link().clone(), identity, claims))
     }
 
     fn note_connected(&self, link: &AgentLink, claims: &Claims, peer: SocketAddr) {

@@ -44,7 +44,7 @@ impl Metrics {
     pub(crate) fn register(&self, registry: &mut Registry) {
         registry.register(
             "cluster_proxy_server_connected_agents",
-            "Agents connected, by their ids",
+            "Agents connected, each once however many lanes it has",
             self.agents.clone(),
         );
         registry.register(

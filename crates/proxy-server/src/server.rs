@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
-use cluster_proxy_tunnel::lane::ServerHello;
+use cluster_proxy_tunnel::lane::{LANES, ServerHello};
 use cluster_proxy_tunnel::throttle::Throttle;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ impl ProxyServer {
             hello: ServerHello {
                 server_id,
                 server_count,
-                capabilities: Vec::new(),
+                capabilities: vec![LANES.to_owned()],
             },
             rule: match self.config.agent_table {
                 Some(table) => Rule::Table(table),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cluster_proxy_http_proxy::Proxies;
 use cluster_proxy_identity::tls::{ClientTls, ClientTlsFiles};
 use cluster_proxy_identity::{AnnouncedIdentifiers, PeerIdentity, ProvenAgent, TunnelHost};
-use cluster_proxy_proxy_agent::{Config, ProxyAgent};
+use cluster_proxy_proxy_agent::{Config, DEFAULT_LANES, ProxyAgent};
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
@@ -91,6 +91,16 @@ pub(crate) struct Args {
         help_heading = "Hub"
     )]
     sync_interval_cap: GoDuration,
+    /// Lanes (TLS connections) kept to each server. With more than one, a server gets up to 16
+    /// while all of them are busy; with 1 it never gets more [default: 2, but 1 to a server on the
+    /// loopback address, where a port-forward leads].
+    #[arg(
+        long,
+        value_parser = clap::value_parser!(u8).range(1..=16),
+        value_name = "N",
+        help_heading = "Hub"
+    )]
+    lanes: Option<u8>,
     /// Go on looking for servers beyond the count they state.
     #[arg(long, help_heading = "Hub")]
     sync_forever: bool,
@@ -211,6 +221,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         alpn_proto,
         sync_interval,
         sync_interval_cap,
+        lanes,
         sync_forever,
         health_server_host,
         health_server_port,
@@ -256,6 +267,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         )?,
         sync_interval: sync_interval.0,
         sync_interval_cap: sync_interval_cap.0,
+        lanes: lanes.map_or_else(|| usual_lanes(&server), usize::from),
         sync_forever,
         ..Config::new(
             server,
@@ -275,6 +287,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     };
     role.run(("--health-server-port", &health), limits, work)
         .await
+}
+
+/// Through a port-forward all lanes would share one connection, and each is a stream of the hub's
+/// kube-apiserver.
+fn usual_lanes(server: &Target) -> usize {
+    let is_forwarded = match server.ip() {
+        Some(ip) => ip.is_loopback(),
+        None => server.host_is("localhost"),
+    };
+    if is_forwarded { 1 } else { DEFAULT_LANES }
 }
 
 fn alpn_protocols(names: Vec<String>) -> Result<Vec<String>, StartError> {
@@ -300,4 +322,22 @@ fn own_identity(agent_cert: &PathBuf) -> Result<PeerIdentity, StartError> {
 
 fn target(flag: &str, host: &str, port: u16) -> Result<Target, StartError> {
     Target::new(host, port).map_err(|error| StartError::usage(flag, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarded_port_has_one_lane() {
+        for (server, lanes) in [
+            ("127.0.0.1:8091", 1),
+            ("[::1]:8091", 1),
+            ("localhost:8091", 1),
+            ("hub.example.com:8091", 2),
+            ("10.0.0.1:8091", 2),
+        ] {
+            assert_eq!(usual_lanes(&server.parse().unwrap()), lanes, "{server}");
+        }
+    }
 }

@@ -10,5 +10,6 @@ mod harness;
 mod http_proxy;
 mod identity;
 mod konnectivity;
+mod lanes;
 mod streams;
 mod table;

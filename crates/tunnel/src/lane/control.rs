@@ -19,11 +19,13 @@ pub(crate) enum Control {
     Drain,
     /// How many servers an agent should be connected to.
     ServerCount(u32),
+    /// How many lanes the server would like to have from the agent, this one included.
+    Lanes(u32),
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    #[prost(oneof = "Kind", tags = "1, 2")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3")]
     kind: Option<Kind>,
 }
 
@@ -33,6 +35,8 @@ enum Kind {
     Drain(DrainMessage),
     #[prost(message, tag = "2")]
     ServerCount(ServerCountMessage),
+    #[prost(message, tag = "3")]
+    Lanes(LanesMessage),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -40,6 +44,12 @@ struct DrainMessage {}
 
 #[derive(Clone, PartialEq, Message)]
 struct ServerCountMessage {
+    #[prost(uint32, tag = "1")]
+    count: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LanesMessage {
     #[prost(uint32, tag = "1")]
     count: u32,
 }
@@ -126,6 +136,7 @@ fn encode(control: Control) -> Bytes {
     let kind = match control {
         Control::Drain => Kind::Drain(DrainMessage {}),
         Control::ServerCount(count) => Kind::ServerCount(ServerCountMessage { count }),
+        Control::Lanes(count) => Kind::Lanes(LanesMessage { count }),
     };
     Envelope { kind: Some(kind) }
         .encode_length_delimited_to_vec()
@@ -165,6 +176,7 @@ fn take_message(buffer: &mut BytesMut) -> Result<Option<Option<Control>>, Tunnel
     Ok(Some(match envelope.kind {
         Some(Kind::Drain(DrainMessage {})) => Some(Control::Drain),
         Some(Kind::ServerCount(ServerCountMessage { count })) => Some(Control::ServerCount(count)),
+        Some(Kind::Lanes(LanesMessage { count })) => Some(Control::Lanes(count)),
         None => None,
     }))
 }
@@ -180,7 +192,12 @@ mod tests {
     #[test]
     fn messages_survive_any_split() {
         let mut wire = BytesMut::new();
-        for control in [Control::Drain, Control::ServerCount(300)] {
+        let all = [
+            Control::Drain,
+            Control::ServerCount(300),
+            Control::Lanes(16),
+        ];
+        for control in all {
             wire.extend_from_slice(&encode(control));
         }
         let mut buffer = BytesMut::new();
@@ -191,13 +208,14 @@ mod tests {
                 seen.push(message.unwrap());
             }
         }
-        assert_eq!(seen, [Control::Drain, Control::ServerCount(300)]);
+        assert_eq!(seen, all);
     }
 
     #[test]
     fn the_bytes_on_the_wire_are_fixed() {
         assert_eq!(encode(Control::Drain).as_ref(), [2, 0x0a, 0]);
         assert_eq!(encode(Control::ServerCount(3)).as_ref(), [4, 0x12, 2, 8, 3]);
+        assert_eq!(encode(Control::Lanes(3)).as_ref(), [4, 0x1a, 2, 8, 3]);
     }
 
     #[test]

@@ -7,14 +7,13 @@
 use cluster_proxy_identity::AnnouncedIdentifiers;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::PROTOCOL;
+use super::{LANES, PROTOCOL};
 use crate::error::TunnelError;
 
 /// What a proxy-server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerHello {
-    /// Distinct for each server: an agent keeps one lane to each. At most 256 printable
-    /// characters.
+    /// Distinct for each server: an agent is connected to each. At most 256 printable characters.
     pub server_id: String,
     /// How many servers an agent should be connected to, at least 1.
     pub server_count: u32,
@@ -36,6 +35,12 @@ pub struct AgentHello {
 }
 
 impl ServerHello {
+    /// Whether this server takes several lanes of one agent.
+    #[must_use]
+    pub fn takes_lanes(&self) -> bool {
+        has(&self.capabilities, LANES)
+    }
+
     pub(super) fn write_to(&self, headers: &mut HeaderMap) -> Result<(), TunnelError> {
         headers.insert(SERVER_ID, value(&SERVER_ID, &self.server_id)?);
         headers.insert(SERVER_COUNT, HeaderValue::from(self.server_count));
@@ -84,6 +89,12 @@ impl ServerHello {
 }
 
 impl AgentHello {
+    /// Whether this agent can have several lanes to one server.
+    #[must_use]
+    pub fn can_have_lanes(&self) -> bool {
+        has(&self.capabilities, LANES)
+    }
+
     pub(super) fn write_to(&self, headers: &mut HeaderMap) -> Result<(), TunnelError> {
         headers.insert(AGENT_ID, value(&AGENT_ID, &self.agent_id)?);
         headers.insert(
@@ -157,6 +168,10 @@ fn required<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Tu
     }
 }
 
+fn has(capabilities: &[String], wanted: &str) -> bool {
+    capabilities.iter().any(|capability| capability == wanted)
+}
+
 fn capabilities(headers: &HeaderMap) -> Result<Vec<String>, TunnelError> {
     let list = text(headers, &CAPABILITIES)?.split(',').map(str::trim);
     Ok(list
@@ -199,6 +214,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         agent().write_to(&mut headers).unwrap();
         assert_eq!(AgentHello::read_from(&headers).unwrap(), agent());
+    }
+
+    #[test]
+    fn capabilities_are_known_by_their_names() {
+        let mut hello = agent();
+        assert!(!hello.can_have_lanes());
+        hello.capabilities.push(LANES.to_owned());
+        let mut headers = HeaderMap::new();
+        hello.write_to(&mut headers).unwrap();
+        assert!(AgentHello::read_from(&headers).unwrap().can_have_lanes());
     }
 
     #[test]

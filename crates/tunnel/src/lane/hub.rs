@@ -159,8 +159,22 @@ impl HubLane {
 
     /// How many tunnelled connections are open on the lane.
     #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.link.open_streams()
+    }
+
+    /// How many of them moved bytes in the last second or two, or wait for room to send: those
+    /// that another one on this lane might have to wait for.
+    #[must_use]
     pub fn busy_streams(&self) -> usize {
         self.link.busy_streams()
+    }
+
+    /// Whether the agent left a connection unanswered for a while and answered none since: it may
+    /// be gone without a word. Take another lane where there is one.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.link.is_doubtful()
     }
 
     /// The last measured round trip; `None` until the first was measured.
@@ -177,6 +191,12 @@ impl HubLane {
     /// Tells the agent how many servers there are now.
     pub fn set_server_count(&self, count: u32) {
         self.tell(Control::ServerCount(count));
+    }
+
+    /// Asks the agent to have `count` lanes to this server. One without [`super::LANES`] among its
+    /// capabilities keeps the one it has.
+    pub fn ask_for_lanes(&self, count: u32) {
+        self.tell(Control::Lanes(count));
     }
 
     /// Opens no more streams here: the agent ends the lane when those open are done, and then the
@@ -235,7 +255,7 @@ where
                     self.shared.agent_drains.store(true, Ordering::Relaxed);
                 }
                 // An agent has no say in this.
-                Poll::Ready(Ok(Some(Control::ServerCount(_)))) => {}
+                Poll::Ready(Ok(Some(Control::ServerCount(_) | Control::Lanes(_)))) => {}
                 Poll::Ready(Ok(None)) => {
                     self.shared.agent_drains.store(true, Ordering::Relaxed);
                     self.shared.control().finish();
