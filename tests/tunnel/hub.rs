@@ -180,11 +180,17 @@ impl Server {
         Ok(line.with_context(|| format!("no {name}"))?.parse()?)
     }
 
-    /// Waits until it has this many lanes.
-    pub(crate) fn has_lanes(&self, count: u32, limit: Duration) {
-        eventually_blocking(limit, format!("{count} lanes"), || {
+    /// Waits until this many agents are connected, each with the lanes that it keeps; while it was
+    /// busy it may have got more.
+    pub(crate) fn has_agents(&self, count: usize, limit: Duration) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        eventually_blocking(limit, format!("{count} agents"), || {
+            let agents = self.metric("cluster_proxy_server_connected_agents")?;
             let lanes = self.metric("cluster_proxy_server_lanes")?;
-            ensure!(lanes == f64::from(count), "{lanes} lanes");
+            ensure!(
+                agents == f64::from(count) && lanes >= f64::from(count * LANES),
+                "{agents} agents, {lanes} lanes"
+            );
             Ok(())
         });
     }
@@ -200,7 +206,7 @@ pub(crate) struct Hub<'w> {
 }
 
 /// Lanes that each agent of these tests keeps to each server.
-pub(crate) const LANES: usize = 2;
+const LANES: u32 = 2;
 
 impl<'w> Hub<'w> {
     pub(crate) fn start(workshop: &'w Workshop, servers: usize, agents: usize) -> Result<Self> {
@@ -225,23 +231,22 @@ impl<'w> Hub<'w> {
             user_side,
         };
         for _ in 0..agents {
-            hub.add_agent()?;
+            hub.add_agent(&[])?;
         }
         hub.is_connected();
         Ok(hub)
     }
 
-    pub(crate) fn add_agent(&mut self) -> Result<()> {
+    pub(crate) fn add_agent(&mut self, more: &[&str]) -> Result<()> {
         let entrypoint = ("127.0.0.1", self.agent_side.address().port());
-        self.agents.push(self.workshop.agent(entrypoint, &[])?);
+        self.agents.push(self.workshop.agent(entrypoint, more)?);
         Ok(())
     }
 
     /// Waits until every agent is connected to every server, with all its lanes.
     pub(crate) fn is_connected(&self) {
-        let lanes = u32::try_from(self.agents.len() * LANES).unwrap_or(u32::MAX);
         for server in &self.servers {
-            server.has_lanes(lanes, START_LIMIT);
+            server.has_agents(self.agents.len(), START_LIMIT);
         }
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_testkit::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::hub::{DRAIN, Hub, LANES, START_LIMIT, Workshop};
+use crate::hub::{DRAIN, Hub, START_LIMIT, Workshop};
 use crate::transfer::{
     Echo, PATIENCE, keep_connecting, round_trip, soon, target, whole_connection,
 };
@@ -137,7 +137,7 @@ pub(crate) fn agent_replaced(workshop: &Workshop) -> Result<()> {
     let mut killed = hub.agents.remove(0);
     killed.kill()?;
     runtime.block_on(keep_connecting(&dialer, &target, AT_ONCE, AT_ONCE))?;
-    hub.add_agent()?;
+    hub.add_agent(&[])?;
     hub.is_connected();
 
     // As a rollout does: each agent has some of these.
@@ -151,7 +151,7 @@ pub(crate) fn agent_replaced(workshop: &Workshop) -> Result<()> {
         anyhow::Ok(open)
     })?;
     let mut replaced = hub.agents.remove(0);
-    hub.add_agent()?;
+    hub.add_agent(&[])?;
     replaced.signal(Signal::TERM)?;
     runtime.block_on(async {
         let existing = async {
@@ -182,8 +182,7 @@ pub(crate) fn only_server_restarts(workshop: &Workshop) -> Result<()> {
     std::thread::sleep(Duration::from_secs(1));
     let begin = Instant::now();
     hub.servers[0] = workshop.restart(&hub.servers[0], "server-new", 1)?;
-    let lanes = u32::try_from(hub.agents.len() * LANES)?;
-    hub.servers[0].has_lanes(lanes, START_LIMIT);
+    hub.servers[0].has_agents(hub.agents.len(), START_LIMIT);
     let took = begin.elapsed();
     ensure!(took < Duration::from_secs(10), "it took {took:?}");
     let echo = workshop.runtime.block_on(Echo::start("127.0.0.1"))?;

@@ -13,9 +13,14 @@ use crate::transfer::{Echo, round_trip, target};
 /// docs and flags promise 30 s; the rest is for a machine with other work.
 const FOUND: Duration = Duration::from_secs(32);
 
+/// The first sign of life is asked for at once, to measure the round trip.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// Three kinds of silence at once, since each takes its time: an agent that is stopped, a server
 /// that is stopped, and a way that swallows packets. An open connection through each ends with an
 /// error.
+///
+/// Beside them, lanes that are to be quiet.
 pub(crate) fn found(workshop: &Workshop) -> Result<()> {
     let runtime = &workshop.runtime;
     let echo = runtime.block_on(Echo::start("127.0.0.1"))?;
@@ -34,6 +39,14 @@ pub(crate) fn found(workshop: &Workshop) -> Result<()> {
         // Its kept connection carries the stream.
         hubs.push((hub, dialer));
     }
+    let usual = Hub::start(workshop, 1, 1)?;
+    let mut quiet = Hub::start(workshop, 1, 0)?;
+    quiet.add_agent(&["--ping-interval=60s"])?;
+    quiet.is_connected();
+    let carried = || (usual.agent_side.carried(), quiet.agent_side.carried());
+    std::thread::sleep(SETTLED);
+    let before = carried();
+
     let begin = Instant::now();
     hubs[0].0.agents[0].signal(Signal::STOP)?;
     hubs[1].0.servers[0].running.signal(Signal::STOP)?;
@@ -56,6 +69,15 @@ pub(crate) fn found(workshop: &Workshop) -> Result<()> {
             "{silent}: found after {took:?}"
         );
     }
+    // Meanwhile each end of a usual lane was asked twice at least, and those of a quiet one left
+    // alone by both.
+    let after = carried();
+    ensure!(after.0 > before.0, "usual lanes moved nothing");
+    ensure!(
+        after.1 == before.1,
+        "quiet lanes moved {} bytes",
+        after.1 - before.1
+    );
     // The agent gave its server up too, and comes back once it is heard again.
     hubs[2].0.agent_side.hear_again(hubs[2].0.servers[0].agents);
     hubs[2].0.is_connected();

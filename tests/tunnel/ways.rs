@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::hub::{Hub, LANES, Workshop};
+use crate::hub::{Hub, Workshop};
 use crate::transfer::{Echo, target, whole_connection};
 
 /// An agent finds an entrypoint that moved.
@@ -16,7 +16,7 @@ pub(crate) fn ipv6(workshop: &Workshop) -> Result<()> {
     let here = IpAddr::V6(Ipv6Addr::LOCALHOST);
     let server = workshop.server("server-v6", 1, here)?;
     let _agent = workshop.agent(("::1", server.agents.port()), &[])?;
-    server.has_lanes(u32::try_from(LANES)?, MOVED);
+    server.has_agents(1, MOVED);
     let runtime = &workshop.runtime;
     let echo = runtime.block_on(Echo::start("::1"))?;
     let dialer = workshop.dialer(server.frontend)?;

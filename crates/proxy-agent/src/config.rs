@@ -46,7 +46,7 @@ pub struct Config {
     /// Limit for reaching the server: TCP with all addresses, the HTTP proxy's answer, TLS, lane,
     /// each.
     pub connect_timeout: Duration,
-    /// HTTP/2 settings of the lanes.
+    /// HTTP/2 settings of the lanes. The servers are asked to keep to a longer ping interval too.
     pub http2: Http2Settings,
 }
 
@@ -79,6 +79,11 @@ impl Config {
             connect_timeout: Duration::from_secs(8),
             http2: Http2Settings::default(),
         }
+    }
+
+    /// Whether idle lanes are to be left alone for longer than usual.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.http2.ping_interval > Http2Settings::default().ping_interval
     }
 
     /// The announced names that stand for the own cluster's service-proxy.

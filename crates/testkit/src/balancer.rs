@@ -33,6 +33,7 @@ struct State {
     backends: Vec<SocketAddr>,
     turn: usize,
     taken: u64,
+    carried: u64,
 }
 
 impl Balancer {
@@ -50,6 +51,7 @@ impl Balancer {
                 backends,
                 turn: 0,
                 taken: 0,
+                carried: 0,
             }),
             silent: watch::Sender::new(Vec::new()),
         });
@@ -91,6 +93,12 @@ impl Balancer {
     pub fn taken(&self) -> u64 {
         self.shared.state().taken
     }
+
+    /// How many bytes it has carried, both ways.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.shared.state().carried
+    }
 }
 
 impl Shared {
@@ -115,7 +123,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 let Ok((front, _)) = accepted else { return };
                 if let Some(backend) = shared.next() {
                     let silent = shared.silent.subscribe();
-                    connections.spawn(carry(front, backend, silent));
+                    connections.spawn(carry(front, backend, silent, Arc::clone(&shared)));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -124,7 +132,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// An error of one side is the end of both, at once: what was cut must not look finished.
-async fn carry(front: TcpStream, backend: SocketAddr, silent: watch::Receiver<Vec<SocketAddr>>) {
+async fn carry(
+    front: TcpStream,
+    backend: SocketAddr,
+    silent: watch::Receiver<Vec<SocketAddr>>,
+    shared: Arc<Shared>,
+) {
     let mut opening = silent.clone();
     heard(&mut opening, backend).await;
     let carried = async {
@@ -135,8 +148,8 @@ async fn carry(front: TcpStream, backend: SocketAddr, silent: watch::Receiver<Ve
         let (front_read, front_write) = front.into_split();
         let (back_read, back_write) = back.into_split();
         tokio::try_join!(
-            copy(front_read, back_write, backend, silent.clone()),
-            copy(back_read, front_write, backend, silent),
+            copy(front_read, back_write, backend, silent.clone(), &shared),
+            copy(back_read, front_write, backend, silent, &shared),
         )
         .map(|_| ())
     };
@@ -149,6 +162,7 @@ async fn copy(
     mut to: impl AsyncWrite + Unpin,
     backend: SocketAddr,
     mut silent: watch::Receiver<Vec<SocketAddr>>,
+    shared: &Shared,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -157,7 +171,10 @@ async fn copy(
         heard(&mut silent, backend).await;
         match read? {
             0 => return to.shutdown().await,
-            count => to.write_all(&buffer[..count]).await?,
+            count => {
+                to.write_all(&buffer[..count]).await?;
+                shared.state().carried += count as u64;
+            }
         }
     }
 }
@@ -205,6 +222,7 @@ mod tests {
         }
         names.sort_unstable();
         assert_eq!((names.as_slice(), balancer.taken()), (&b"aabb"[..], 4));
+        assert_eq!(balancer.carried(), 4);
 
         balancer.silence(a);
         let mut heard = Vec::new();

@@ -21,7 +21,7 @@ mod hello;
 mod hub;
 
 pub use agent::{AgentLane, LaneEvent};
-pub use hello::{AgentHello, ServerHello};
+pub use hello::{AgentHello, MAX_PING_INTERVAL, ServerHello};
 pub use hub::{HubLane, HubLaneDriver};
 
 /// The TLS application protocol (RFC 7301) of a lane.

@@ -110,6 +110,16 @@ pub fn tune_tunnel(socket: &TcpStream) -> io::Result<()> {
     options.set_tcp_keepalive(&keepalive(Duration::from_secs(15)))
 }
 
+/// Takes TCP's own probes off a socket whose peer is asked for a sign of life otherwise, at an
+/// interval that may be longer: on a metered link each packet counts.
+///
+/// # Errors
+///
+/// When the socket is gone.
+pub fn leave_idle(socket: &TcpStream) -> io::Result<()> {
+    SockRef::from(socket).set_keepalive(false)
+}
+
 /// Options for a socket to a target. It may leave data unread for as long as it likes, so only its
 /// host must be alive.
 ///

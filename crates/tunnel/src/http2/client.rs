@@ -211,6 +211,17 @@ where
     timeout: Duration,
 }
 
+impl<T> ClientDriver<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Asks the peer for signs of life no more often than this.
+    pub(crate) fn ping_at_most_every(&mut self, interval: Duration) {
+        let interval = interval.max(self.keepalive.interval());
+        self.keepalive.set_interval(interval);
+    }
+}
+
 impl<T> Future for ClientDriver<T>
 where
     T: AsyncRead + AsyncWrite + Unpin,

@@ -4,6 +4,8 @@
 //! Every value comes from another trust domain and is bounded here; what an agent says of itself
 //! proves nothing.
 
+use std::time::Duration;
+
 use cluster_proxy_identity::AnnouncedIdentifiers;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -95,6 +97,24 @@ impl AgentHello {
         has(&self.capabilities, LANES)
     }
 
+    /// The capability of an agent on a metered link: its idle lanes are to be asked for a sign of
+    /// life only once in `interval`, in whole seconds.
+    #[must_use]
+    pub fn quiet(interval: Duration) -> String {
+        format!("{PING_INTERVAL}{}", interval.as_secs())
+    }
+
+    /// How long this agent wants its idle lanes to be left alone, at most [`MAX_PING_INTERVAL`].
+    #[must_use]
+    pub fn ping_interval(&self) -> Option<Duration> {
+        let seconds = self
+            .capabilities
+            .iter()
+            .find_map(|capability| capability.strip_prefix(PING_INTERVAL))?;
+        let interval = Duration::from_secs(seconds.parse().ok()?);
+        Some(interval.min(MAX_PING_INTERVAL))
+    }
+
     pub(super) fn write_to(&self, headers: &mut HeaderMap) -> Result<(), TunnelError> {
         headers.insert(AGENT_ID, value(&AGENT_ID, &self.agent_id)?);
         headers.insert(
@@ -134,6 +154,12 @@ const AGENT_ID: HeaderName = HeaderName::from_static("agentid");
 const IDENTIFIERS: HeaderName = HeaderName::from_static("agentidentifiers");
 const VERSION: HeaderName = HeaderName::from_static("version");
 const CAPABILITIES: HeaderName = HeaderName::from_static("capabilities");
+
+/// Stands before the seconds.
+const PING_INTERVAL: &str = "ping-interval=";
+
+/// An agent that is gone holds its lanes' memory, and looks connected, for as long.
+pub const MAX_PING_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Ids are uuids or pod names; they end up in logs.
 const MAX_TEXT: usize = 256;
@@ -224,6 +250,21 @@ mod tests {
         let mut headers = HeaderMap::new();
         hello.write_to(&mut headers).unwrap();
         assert!(AgentHello::read_from(&headers).unwrap().can_have_lanes());
+
+        assert_eq!(hello.ping_interval(), None);
+        for (text, seconds) in [
+            ("ping-interval=90", Some(90)),
+            ("ping-interval=99999999999", Some(600)),
+            ("ping-interval=-1", None),
+            ("ping-interval=", None),
+            ("ping-interval", None),
+        ] {
+            hello.capabilities = vec!["other".to_owned(), text.to_owned()];
+            let interval = seconds.map(Duration::from_secs);
+            assert_eq!(hello.ping_interval(), interval, "{text}");
+        }
+        hello.capabilities = vec![AgentHello::quiet(Duration::from_secs(7))];
+        assert_eq!(hello.ping_interval(), Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -77,6 +77,9 @@ impl HubLane {
             });
         }
         let agent = AgentHello::read_from(answer.headers())?;
+        if let Some(interval) = agent.ping_interval() {
+            driver.ping_at_most_every(interval);
+        }
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();
         let shared = Arc::new(Shared {
