@@ -194,16 +194,20 @@ mod tests {
 
     use super::*;
 
+    const SOON: Duration = Duration::from_secs(5);
+
     async fn named(name: &'static [u8]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
-                let _ = socket.write_all(name).await;
-                let mut asked = [0];
-                while socket.read_exact(&mut asked).await.is_ok() {
+                tokio::spawn(async move {
                     let _ = socket.write_all(name).await;
-                }
+                    let mut asked = [0];
+                    while socket.read_exact(&mut asked).await.is_ok() {
+                        let _ = socket.write_all(name).await;
+                    }
+                });
             }
         });
         address
@@ -217,7 +221,8 @@ mod tests {
         let mut names = Vec::new();
         for _ in 0..4 {
             let mut socket = TcpStream::connect(balancer.address()).await.unwrap();
-            names.push(socket.read_u8().await.unwrap());
+            let name = timeout(SOON, socket.read_u8()).await;
+            names.push(name.unwrap().unwrap());
             connections.push(socket);
         }
         names.sort_unstable();
@@ -242,7 +247,7 @@ mod tests {
         // Nobody listens: the client is told at once.
         balancer.set_backends(vec!["127.0.0.1:1".parse().unwrap()]);
         let mut socket = TcpStream::connect(balancer.address()).await.unwrap();
-        let end = timeout(Duration::from_secs(5), socket.read_u8()).await;
+        let end = timeout(SOON, socket.read_u8()).await;
         assert!(end.unwrap().is_err());
     }
 }
