@@ -17,7 +17,7 @@ use crate::lane;
 use crate::metrics::Metrics;
 use crate::serve::Targets;
 use crate::server_leases::ServerLeases;
-use crate::servers::Servers;
+use crate::servers::{Missing, Servers};
 
 /// The managed cluster's end of the tunnel.
 #[derive(Debug)]
@@ -29,6 +29,9 @@ pub struct ProxyAgent {
     metrics: Metrics,
     backoff: Backoff,
     last_connected: Option<Instant>,
+    /// Attempts in a row that brought no lane.
+    fruitless: u32,
+    lane_idle: Duration,
     sync_interval: Duration,
     sync_forever: bool,
     server: String,
@@ -52,7 +55,7 @@ impl ProxyAgent {
         let ready = readiness.condition("connected to a proxy-server");
         let leases = config.server_leases.as_ref();
         let source = leases.map(|leases| leases.source).unwrap_or_default();
-        let servers = Arc::new(Servers::new(ready, metrics.clone(), source));
+        let servers = Arc::new(Servers::new(config.lanes, ready, metrics.clone(), source));
         let leases =
             leases.map(|leases| ServerLeases::new(leases, Arc::clone(&servers), metrics.clone()));
         Ok(Self {
@@ -62,6 +65,8 @@ impl ProxyAgent {
             metrics,
             backoff: Backoff::new(config.sync_interval, config.sync_interval_cap),
             last_connected: None,
+            fruitless: 0,
+            lane_idle: config.lane_idle,
             sync_interval: config.sync_interval,
             sync_forever: config.sync_forever,
             server: config.server.to_string(),
@@ -92,15 +97,30 @@ impl ProxyAgent {
 
     /// One attempt where one is due, and the wait after it.
     async fn connect_once(&mut self, drain: &Drain) {
-        if self.servers.are_all_connected() && !self.sync_forever {
-            return self.servers.changed().await;
+        let missing = self.servers.missing();
+        let due = self.sync_forever
+            || match missing {
+                Missing::Nothing => false,
+                Missing::Lanes => self.fruitless < MAX_FRUITLESS,
+                Missing::Servers => true,
+            };
+        if !due {
+            self.servers.changed().await;
+            self.fruitless = 0;
+            return;
         }
-        // A server that takes lanes and drops them at once is not asked at its own pace.
-        if self
-            .last_connected
-            .is_some_and(|last| last.elapsed() < self.sync_interval)
-        {
-            sleep(self.backoff.next()).await;
+        if self.servers.take_upset() {
+            let flapping = self
+                .last_connected
+                .is_some_and(|last| last.elapsed() < self.sync_interval);
+            // A server that takes lanes and drops them at once is not asked at its own pace.
+            let pause = if flapping {
+                self.backoff.next()
+            } else {
+                self.note_stable();
+                self.backoff.spread()
+            };
+            sleep(pause).await;
         }
         let servers = Arc::clone(&self.servers);
         let pause = match self.connector.connect(|server| servers.wants(server)).await {
@@ -110,65 +130,69 @@ impl ProxyAgent {
             }) => {
                 self.metrics.connect("duplicate");
                 tracing::debug!(server = server_id, "connected to this server already");
+                self.fruitless += 1;
                 self.backoff.next()
             }
             Err(error) => {
                 self.metrics.connect("failed");
                 self.note_trouble(&error);
+                self.fruitless += 1;
                 self.backoff.next()
             }
         };
         // A lane lost meanwhile is made up for at once.
         tokio::select! {
             () = sleep(pause) => {}
-            () = self.servers.changed() => {}
+            () = self.servers.changed() => self.fruitless = 0,
         }
     }
 
-    /// Keeps a lane to a server that there was none to; how long to wait before the next attempt.
+    /// Keeps a lane that was wanted; how long to wait before the next attempt.
     fn connected(&mut self, lane: Lane, drain: &Drain) -> Duration {
         self.trouble.reset();
-        let server = lane.server().clone();
-        self.servers.connect(&server.server_id);
+        let server = lane.server().server_id.clone();
+        let mut place = self.servers.connect(lane.server());
         self.metrics.connect("connected");
-        if self
-            .last_connected
-            .is_none_or(|last| last.elapsed() > FLAPPING)
-        {
-            self.backoff.reset();
-        }
+        self.note_stable();
+        self.fruitless = 0;
         self.last_connected = Some(Instant::now());
         let (connected, count) = self.servers.counts();
         tracing::info!(
-            server = server.server_id,
+            server,
             address = self.server,
             connected,
             count,
             "connected to a proxy-server"
         );
-        let (targets, servers) = (Arc::clone(&self.targets), Arc::clone(&self.servers));
+        let (targets, idle) = (Arc::clone(&self.targets), self.lane_idle);
         let metrics = self.metrics.clone();
         let (task_drain, address) = (drain.clone(), self.server.clone());
         drain.spawn(async move {
-            let end = lane::run(lane, targets, &servers, &task_drain).await;
-            servers.disconnect(&server.server_id);
+            let end = lane::run(lane, targets, &mut place, idle, &task_drain).await;
             let (reason, end) = (end.reason(), end.in_full());
-            if task_drain.is_started() {
-                tracing::info!(server = server.server_id, address, reason, "left: {end}");
+            if place.is_retired() {
+                tracing::debug!(server, address, reason, "an idle lane is closed: {end}");
+            } else if task_drain.is_started() {
+                tracing::info!(server, address, reason, "left: {end}");
             } else {
                 metrics.konnectivity.server_lost();
-                tracing::warn!(
-                    server = server.server_id,
-                    address,
-                    reason,
-                    "disconnected: {end}"
-                );
+                tracing::warn!(server, address, reason, "disconnected: {end}");
             }
         });
-        if self.servers.are_all_connected() && !self.sync_forever {
-            Duration::ZERO
-        } else {
-            self.sync_interval
+        match self.servers.missing() {
+            Missing::Servers => self.sync_interval,
+            Missing::Nothing if self.sync_forever => self.sync_interval,
+            Missing::Nothing | Missing::Lanes => Duration::ZERO,
+        }
+    }
+
+    /// Begins the back-off anew, unless lanes follow each other too fast.
+    fn note_stable(&mut self) {
+        if self
+            .last_connected
+            .is_none_or(|last| last.elapsed() > FLAPPING)
+        {
+            self.backoff.reset();
         }
     }
 
@@ -189,3 +213,7 @@ const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Lanes that follow each other faster than this keep the back-off where it is.
 const FLAPPING: Duration = Duration::from_secs(10);
+
+/// Behind one address an attempt may land on any server. When only lanes are missing, and this many
+/// attempts brought none, those there are have to do until something changes.
+const MAX_FRUITLESS: u32 = 8;

@@ -29,6 +29,12 @@ impl Backoff {
         whole.mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
+    /// A wait before the first attempt after a loss, which a whole fleet may have seen at the same
+    /// moment: up to half of the first wait.
+    pub(crate) fn spread(&self) -> Duration {
+        self.first.mul_f64(rand::rng().random_range(0.0..=0.5))
+    }
+
     /// An attempt has succeeded.
     pub(crate) fn reset(&mut self) {
         self.next = self.first;
@@ -49,5 +55,9 @@ mod tests {
         assert!(backoff.next() >= Duration::from_secs(5));
         backoff.reset();
         assert!(backoff.next() <= Duration::from_secs(1));
+        let spread: Vec<_> = (0..100).map(|_| backoff.spread()).collect();
+        let (least, most) = (spread.iter().min().unwrap(), spread.iter().max().unwrap());
+        assert!(*most <= Duration::from_millis(500));
+        assert!(*most - *least > Duration::from_millis(100), "{spread:?}");
     }
 }

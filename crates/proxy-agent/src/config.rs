@@ -37,6 +37,12 @@ pub struct Config {
     pub sync_interval_cap: Duration,
     /// Whether to keep looking for servers beyond the count they state.
     pub sync_forever: bool,
+    /// How many lanes to keep to each server that takes more than one. With more than one, a server
+    /// that needs them gets up to
+    /// [`MAX_LANES`](cluster_proxy_tunnel::lane::MAX_LANES).
+    pub lanes: usize,
+    /// How long a lane beyond [`lanes`](Self::lanes) may carry nothing before it is closed.
+    pub lane_idle: Duration,
     /// Limit for dialling a target, all its addresses included.
     pub dial_timeout: Duration,
     /// Limit for reaching the server: TCP with all addresses, the HTTP proxy's answer, TLS, lane,
@@ -47,9 +53,12 @@ pub struct Config {
     pub token_file: Option<FlagFile>,
     /// Leases to count the servers by; without them, each server says how many there are.
     pub server_leases: Option<ServerLeasesConfig>,
-    /// HTTP/2 settings of the lanes.
+    /// HTTP/2 settings of the lanes. The servers are asked to keep to a longer ping interval too.
     pub http2: Http2Settings,
 }
+
+/// One for what is busy and one for the next, so that few have to wait for a dial.
+pub const DEFAULT_LANES: usize = 2;
 
 impl Config {
     /// Konnectivity's defaults around what has none.
@@ -71,12 +80,19 @@ impl Config {
             sync_interval: Duration::from_secs(1),
             sync_interval_cap: Duration::from_secs(10),
             sync_forever: false,
+            lanes: DEFAULT_LANES,
+            lane_idle: Duration::from_secs(60),
             dial_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(8),
             token_file: None,
             server_leases: None,
             http2: Http2Settings::default(),
         }
+    }
+
+    /// Whether idle lanes are to be left alone for longer than usual.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.http2.ping_interval > Http2Settings::default().ping_interval
     }
 
     /// The announced names that stand for the own cluster's service-proxy.

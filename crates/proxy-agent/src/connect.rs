@@ -2,13 +2,12 @@
 //! introduction of the protocol that both speak, each with a deadline and with words for who has to mend it.
 
 use std::io;
-use std::time::Duration;
 
 use cluster_proxy_http_proxy::{Outbound, ProxyError, Via};
 use cluster_proxy_identity::Token;
 use cluster_proxy_identity::tls::{ClientTls, FlagFile};
 use cluster_proxy_tunnel::konnectivity::{KONNECTIVITY_ALPN, ServerStream};
-use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, LaneEvent, ServerHello};
+use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN, LANES, LaneEvent, ServerHello};
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use cluster_proxy_tunnel::{DialError, TunnelError, socket};
 use tokio::net::TcpStream;
@@ -81,11 +80,18 @@ impl Connector {
         let host = config.server.host();
         let server_name =
             ServerName::try_from(host.clone()).map_err(|_| ConnectError::ServerName { host })?;
+        let mut capabilities = Vec::new();
+        if config.lanes > 1 {
+            capabilities.push(LANES.to_owned());
+        }
+        if config.is_quiet() {
+            capabilities.push(AgentHello::quiet(config.http2.ping_interval));
+        }
         let hello = AgentHello {
             agent_id: config.agent_id.clone(),
             identifiers: config.identifiers.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            capabilities: Vec::new(),
+            capabilities,
         };
         let mut alpn = vec![LANE_ALPN, KONNECTIVITY_ALPN];
         for more in config.more_alpn.iter().map(String::as_bytes) {
@@ -172,13 +178,14 @@ impl Connector {
         let limit = self.config.connect_timeout;
         let server = &self.config.server;
         let Some(proxy) = &self.config.http_proxy else {
-            let socket = tuned(&server.host(), server.port(), limit).await;
+            let socket = self.tuned(&server.host(), server.port()).await;
             return socket
                 .map(Outbound::Left)
                 .map_err(|cause| ConnectError::Dial { cause });
         };
         let address = proxy.url().address();
-        let socket = tuned(&address.host, address.port, limit)
+        let socket = self
+            .tuned(&address.host, address.port)
             .await
             .map_err(|cause| ConnectError::DialProxy {
                 proxy: proxy.url().to_string(),
@@ -190,6 +197,18 @@ impl Connector {
             .map_err(|cause| ConnectError::Proxy { cause })
     }
 
+    async fn tuned(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
+        let gone = |error: io::Error| DialError::Unreachable {
+            details: error.to_string(),
+        };
+        let socket = socket::dial(host, port, self.config.connect_timeout).await?;
+        socket::tune_tunnel(&socket).map_err(gone)?;
+        if self.config.is_quiet() {
+            socket::leave_idle(&socket).map_err(gone)?;
+        }
+        Ok(socket)
+    }
+
     /// Which HTTP proxy is on the way.
     fn via(&self) -> Via {
         Via::of(self.config.http_proxy.as_ref())
@@ -198,14 +217,6 @@ impl Connector {
 
 /// What HTTP/2 on both sides leaves room for in a head. Tokens of service accounts have 1 to 2 KiB.
 const MAX_TOKEN: usize = 24 * 1024;
-
-async fn tuned(host: &str, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
-    let socket = socket::dial(host, port, limit).await?;
-    socket::tune_tunnel(&socket).map_err(|error| DialError::Unreachable {
-        details: error.to_string(),
-    })?;
-    Ok(socket)
-}
 
 /// Why a server was not reached.
 #[derive(Debug, thiserror::Error)]

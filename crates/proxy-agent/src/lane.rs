@@ -1,29 +1,34 @@
 //! The life of one lane: streams are served as the server opens them, and the lane ends in order
 //! when either side drains.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_tunnel::TunnelError;
 use cluster_proxy_tunnel::lane::LaneEvent;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use crate::connect::Lane;
 use crate::serve::Targets;
-use crate::servers::Servers;
+use crate::servers::ConnectedLane;
 
-/// Runs `lane` to its end and says what ended it. What is still open on it then breaks off.
+/// Runs `lane` to its end and says what ended it. What is still open on it then breaks off. One
+/// that carried nothing for `idle_limit` is given up, if there are enough without it.
 pub(crate) async fn run(
     mut lane: Lane,
     targets: Arc<Targets>,
-    servers: &Servers,
+    place: &mut ConnectedLane,
+    idle_limit: Duration,
     drain: &Drain,
 ) -> TunnelError {
     // Tokens of its own: this is polled with every frame.
     let drain = drain.child();
-    let server_id = lane.server().server_id.clone();
     let mut tunnels = JoinSet::new();
     let mut stage = Stage::Serving;
+    let mut idle = pin!(sleep(idle_limit));
     loop {
         tokio::select! {
             event = lane.next() => match event {
@@ -31,18 +36,29 @@ pub(crate) async fn run(
                     let targets = Arc::clone(&targets);
                     tunnels.spawn(async move { targets.serve(incoming).await });
                 }
-                Ok(LaneEvent::ServerCount(count)) => servers.set_count(count),
+                Ok(LaneEvent::ServerCount(count)) => place.servers().set_count(count),
+                Ok(LaneEvent::Lanes(count)) => place.asked_for(count),
                 Ok(LaneEvent::ServerDrains) => {
-                    tracing::info!(server = server_id, "the server drains: connecting elsewhere");
-                    servers.drains(&server_id);
+                    let server = place.server_id();
+                    tracing::info!(server, "the server drains: connecting elsewhere");
+                    place.drains();
                 }
                 Ok(LaneEvent::ServerCloses) => {
-                    servers.drains(&server_id);
+                    place.drains();
                     stage = stage.finish(&mut lane);
                 }
                 Err(end) => return end,
             },
-            Some(_) = tunnels.join_next() => {}
+            Some(_) = tunnels.join_next() => {
+                idle.as_mut().reset(Instant::now() + idle_limit);
+            }
+            () = &mut idle, if stage == Stage::Serving && tunnels.is_empty() => {
+                if place.retire() {
+                    stage = stage.finish(&mut lane);
+                } else {
+                    idle.as_mut().reset(Instant::now() + idle_limit);
+                }
+            }
             () = stage.over(&drain) => match stage {
                 Stage::Serving => {
                     lane.drain();

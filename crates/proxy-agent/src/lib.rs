@@ -13,6 +13,6 @@ mod server_leases;
 mod servers;
 
 pub use agent::ProxyAgent;
-pub use config::Config;
+pub use config::{Config, DEFAULT_LANES};
 pub use connect::ConnectError;
 pub use server_leases::{ServerCountSource, ServerLeasesConfig};

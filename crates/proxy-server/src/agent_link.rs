@@ -78,6 +78,14 @@ impl AgentLink {
         }
     }
 
+    /// Whether the agent has not answered for a while: it may be gone without a word.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        match self {
+            Self::Lane(lane) => lane.is_doubtful(),
+            Self::Konnectivity { .. } => false,
+        }
+    }
+
     pub(crate) fn agent_drains(&self) -> bool {
         match self {
             Self::Lane(lane) => lane.agent_drains(),
@@ -93,10 +101,27 @@ impl AgentLink {
         }
     }
 
+    /// How many tunnelled connections are open.
+    pub(crate) fn open_streams(&self) -> usize {
+        match self {
+            Self::Lane(lane) => lane.open_streams(),
+            Self::Konnectivity { stream, .. } => stream.open_streams(),
+        }
+    }
+
+    /// How many of them another one might have to wait for; on konnectivity's stream any might.
     pub(crate) fn busy_streams(&self) -> usize {
         match self {
             Self::Lane(lane) => lane.busy_streams(),
-            Self::Konnectivity { stream, .. } => stream.busy_streams(),
+            Self::Konnectivity { stream, .. } => stream.open_streams(),
+        }
+    }
+
+    /// Asks the agent to have `count` connections like this one.
+    pub(crate) fn ask_for_lanes(&self, count: u32) {
+        match self {
+            Self::Lane(lane) => lane.ask_for_lanes(count),
+            Self::Konnectivity { .. } => {}
         }
     }
 

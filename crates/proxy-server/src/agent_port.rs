@@ -81,7 +81,7 @@ impl AgentPort {
         let agent_id = link.agent().agent_id.clone();
         let cluster = claims.cluster.clone();
         let facts = Arc::new(LinkFacts::new(peer));
-        let mut place = self.agents.connect(link, facts, claims);
+        let mut place = self.agents.connect(link, &identity, facts, claims);
         // It may have come into the table after all in there were told.
         if self.drain.is_started() {
             place.link().drain();
@@ -161,9 +161,8 @@ impl AgentPort {
             return Ok(place);
         }
         // First the new one: there is no moment in which nobody is found.
-        Ok(self
-            .agents
-            .connect(place.link().clone(), place.facts(), claims))
+        let link = place.link().clone();
+        Ok(self.agents.connect(link, identity, place.facts(), claims))
     }
 
     fn note_connected(&self, link: &AgentLink, claims: &Claims, peer: SocketAddr) {

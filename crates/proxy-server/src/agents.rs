@@ -1,7 +1,7 @@
 //! The table of connected agents: who is found under which name.
 //!
-//! Keyed by link, not by agent id: an agent that reconnects is there twice for a moment, and the
-//! end of the old link must not take the new one with it.
+//! Keyed by link, not by agent: an agent has several lanes, one that reconnects is there with an old
+//! link for a moment, and the end of one must not take the others with it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
-use cluster_proxy_identity::ClusterName;
+use cluster_proxy_identity::{ClusterName, PeerIdentity};
 use cluster_proxy_tunnel::Target;
 
+use crate::agent_group::{AgentGroup, AgentKey, best_first};
 use crate::agent_link::{AgentLink, AgentProtocol};
 use crate::config::{ProxyStrategies, ProxyStrategy};
 use crate::link_facts::LinkFacts;
@@ -31,7 +32,8 @@ pub(crate) struct Agents {
 /// One link of an agent.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    key: u64,
+    pub(crate) key: u64,
+    pub(crate) group: Arc<AgentGroup>,
     pub(crate) link: AgentLink,
     pub(crate) facts: Arc<LinkFacts>,
     claims: Claims,
@@ -47,8 +49,8 @@ struct Table {
     default_routes: usize,
     by_host: HashMap<String, Vec<Arc<Agent>>>,
     by_ip: HashMap<IpAddr, Vec<Arc<Agent>>>,
-    /// Links of each agent id.
-    ids: HashMap<String, usize>,
+    /// Each agent with the number of its links.
+    groups: HashMap<AgentKey, (Arc<AgentGroup>, usize)>,
 }
 
 impl Agent {
@@ -80,15 +82,16 @@ impl Agents {
         }
     }
 
-    /// Adds an agent until the result is dropped.
+    /// Adds a link of the agent whose certificate proves `identity`, until the result is dropped.
     pub(crate) fn connect(
         self: &Arc<Self>,
         link: AgentLink,
+        identity: &PeerIdentity,
         facts: Arc<LinkFacts>,
         claims: Claims,
     ) -> ConnectedAgent {
         let mut table = self.write();
-        let agent = table.add(link, facts, claims);
+        let agent = table.add(link, identity, facts, claims);
         table.count(&self.metrics, &self.strategies);
         ConnectedAgent {
             agents: Arc::clone(self),
@@ -96,8 +99,8 @@ impl Agents {
         }
     }
 
-    /// The agents that may serve `target`, best first: those of the first strategy that finds
-    /// any. Draining ones come last, and among the others the least busy first.
+    /// The links of agents that may serve `target`, best first: those of the first strategy that
+    /// finds any.
     pub(crate) fn find(&self, target: &Target) -> Vec<Arc<Agent>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let host = target.host().to_ascii_lowercase();
@@ -135,14 +138,8 @@ impl Agents {
         }
     }
 
-    fn ordered(&self, mut agents: Vec<Arc<Agent>>) -> Vec<Arc<Agent>> {
-        if agents.len() > 1 {
-            let first = self.turn.fetch_add(1, Ordering::Relaxed) % agents.len();
-            agents.rotate_left(first);
-            agents
-                .sort_by_cached_key(|agent| (agent.link.agent_drains(), agent.link.busy_streams()));
-        }
-        agents
+    fn ordered(&self, agents: Vec<Arc<Agent>>) -> Vec<Arc<Agent>> {
+        best_first(agents, self.turn.fetch_add(1, Ordering::Relaxed))
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
@@ -151,9 +148,25 @@ impl Agents {
 }
 
 impl Table {
-    fn add(&mut self, link: AgentLink, facts: Arc<LinkFacts>, claims: Claims) -> Arc<Agent> {
+    fn add(
+        &mut self,
+        link: AgentLink,
+        identity: &PeerIdentity,
+        facts: Arc<LinkFacts>,
+        claims: Claims,
+    ) -> Arc<Agent> {
+        let key = AgentKey {
+            agent_id: link.agent().agent_id.clone(),
+            identity: identity.clone(),
+        };
+        let (group, links) = self.groups.entry(key.clone()).or_insert_with(|| {
+            let group = AgentGroup::new(key, self.next_key);
+            (Arc::new(group), 0)
+        });
+        *links += 1;
         let agent = Arc::new(Agent {
             key: self.next_key,
+            group: Arc::clone(group),
             link,
             facts,
             claims,
@@ -171,7 +184,6 @@ impl Table {
         for ip in &agent.claims.ips {
             self.by_ip.entry(*ip).or_default().push(Arc::clone(&agent));
         }
-        *self.ids.entry(agent.id().to_owned()).or_default() += 1;
         agent
     }
 
@@ -185,10 +197,10 @@ impl Table {
         for ip in &agent.claims.ips {
             forget(&mut self.by_ip, ip, agent.key);
         }
-        if let Some(links) = self.ids.get_mut(agent.id()) {
+        if let Some((_, links)) = self.groups.get_mut(&agent.group.key) {
             *links -= 1;
             if *links == 0 {
-                self.ids.remove(agent.id());
+                self.groups.remove(&agent.group.key);
             }
         }
     }
@@ -198,11 +210,11 @@ impl Table {
             let backends = match strategy {
                 ProxyStrategy::DestHost => self.by_host.len() + self.by_ip.len(),
                 ProxyStrategy::DefaultRoute => self.default_routes,
-                ProxyStrategy::Default => self.ids.len(),
+                ProxyStrategy::Default => self.groups.len(),
             };
             metrics.konnectivity.backends(*strategy, backends);
         }
-        metrics.connected(self.ids.len(), self.lanes, self.all.len() - self.lanes);
+        metrics.connected(self.groups.len(), self.lanes, self.all.len() - self.lanes);
     }
 
     fn usable(&self) -> impl Iterator<Item = Arc<Agent>> {

@@ -3,6 +3,7 @@
 
 mod access;
 mod admission;
+mod agent_group;
 mod agent_link;
 mod agent_port;
 mod agent_table;

@@ -53,7 +53,7 @@ impl Metrics {
         self.konnectivity.register(registry);
         registry.register(
             "cluster_proxy_server_connected_agents",
-            "Agents connected, by their ids",
+            "Agents connected, each once however many lanes it has",
             self.agents.clone(),
         );
         registry.register(

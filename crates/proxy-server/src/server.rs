@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
-use cluster_proxy_tunnel::lane::{AGENT_TOKENS, ServerHello};
+use cluster_proxy_tunnel::lane::{AGENT_TOKENS, LANES, ServerHello};
 use cluster_proxy_tunnel::throttle::Throttle;
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -70,8 +70,10 @@ impl ProxyServer {
         } = self.config;
         let agents = self.agents;
         let (open, stop) = (TaskTracker::new(), CancellationToken::new());
-        let reviews_tokens = self.config.agent_tokens.is_some();
-        let capabilities = reviews_tokens.then(|| AGENT_TOKENS.to_owned());
+        let mut capabilities = vec![LANES.to_owned()];
+        if self.config.agent_tokens.is_some() {
+            capabilities.push(AGENT_TOKENS.to_owned());
+        }
         if let Some(lease) = self.config.server_lease {
             let metrics = self.metrics.konnectivity.leases.clone();
             let lease = ServerLease::new(lease, server_id.clone(), metrics);
@@ -81,7 +83,7 @@ impl ProxyServer {
             hello: ServerHello {
                 server_id,
                 server_count,
-                capabilities: capabilities.into_iter().collect(),
+                capabilities,
             },
             rule: match self.config.agent_table {
                 Some(table) => Rule::Table(table),

@@ -32,6 +32,12 @@ impl<Io: AsyncRead + Unpin> ReadAhead<Io> {
         }
     }
 
+    /// The socket, for its options.
+    #[must_use]
+    pub fn get_ref(&self) -> &Io {
+        &self.socket
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.buffer.reserve(self.read_size);
         let limit = self.read_size;

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod balancer;
 pub mod fence;
 pub mod http_proxy;
 pub mod installation;

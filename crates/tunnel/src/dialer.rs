@@ -3,27 +3,31 @@
 //!
 //! One CONNECT stream for each tunnelled connection; nothing is dialled for a stream while a kept
 //! connection lives. Connections are made lazily, one at a time, however many wait for the first.
-//! One that received a GOAWAY or died is replaced; a stream that died with it before it was
-//! answered is tried again on a fresh one.
+//!
+//! Behind the server's address there may be several. A connection that received a GOAWAY or died is
+//! replaced; a stream that died with it before it was answered is tried again on another. A server
+//! that is gone without a word is found by its silence after half a minute only: a stream that is
+//! not answered soon is tried on another connection beside, and the first answer counts. (A slow
+//! target is then dialled twice; one of the two is closed unused.)
 
 mod metrics;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cluster_proxy_identity::tls::ClientTls;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::dial_error::DialError;
 use crate::frontend::FRONTEND_ALPN;
 use crate::http2::Http2Settings;
-use crate::http2::client::{ClientLink, ConnectFailure, is_loss_of_link};
+use crate::http2::client::{ClientLink, ConnectFailure, SLOW_ANSWER, is_loss_of_link};
 use crate::stream::TunnelStream;
 use crate::target::{Target, TargetError};
 use crate::{socket, tls};
@@ -142,27 +146,73 @@ impl ProxyServerDialer {
     }
 
     async fn try_connect(&self, target: &Target) -> Result<TunnelStream, DialError> {
+        let mut first = pin!(self.connect_on_any(target));
+        if let Ok(connected) = timeout(SLOW_ANSWER + BESIDE, first.as_mut()).await {
+            return connected;
+        }
+        let mut beside = pin!(self.connect_on_any(target));
+        tokio::select! {
+            connected = first.as_mut() => match connected {
+                Err(DialError::ServerUnreachable { .. }) => beside.await,
+                connected => connected,
+            },
+            connected = beside.as_mut() => match connected {
+                Err(DialError::ServerUnreachable { .. }) => first.await,
+                connected => connected,
+            },
+        }
+    }
+
+    /// Tries servers until one answers, a few times at most.
+    async fn connect_on_any(&self, target: &Target) -> Result<TunnelStream, DialError> {
+        let mut tries = 0;
         loop {
-            let (link, fresh) = self.link().await?;
-            let source = match link.connect(target, self.inner.config.deadline).await {
+            tries += 1;
+            let (error, was_kept) = match self.connect_once(target).await {
                 Ok(stream) => return Ok(stream),
-                Err(ConnectFailure::Answered { error }) => return Err(error),
-                Err(ConnectFailure::Unanswered { limit }) => {
-                    let details = format!("the server did not answer in {} s", limit.as_secs());
-                    return Err(DialError::TimedOut { details });
-                }
-                Err(ConnectFailure::Full { max }) => {
-                    let details = format!("{max} connections to the proxy-server's connection");
-                    return Err(DialError::Overloaded { details });
-                }
-                Err(ConnectFailure::Lost { source }) => source,
+                Err(Failed::Final(error)) => return Err(error),
+                Err(Failed::Server { error, was_kept }) => (error, was_kept),
             };
-            // A kept connection may have died while nobody looked, a fresh one not.
-            if fresh || !is_loss_of_link(&source) {
-                let details = format!("{}: {source}", self.inner.config.server);
-                return Err(DialError::ServerUnreachable { details });
+            if tries >= MAX_TRIES {
+                return Err(error);
+            }
+            // A kept connection may have died while nobody looked.
+            if !was_kept {
+                sleep(TRY_PAUSE).await;
             }
         }
+    }
+
+    async fn connect_once(&self, target: &Target) -> Result<TunnelStream, Failed> {
+        let (link, fresh) = self.link().await.map_err(|error| Failed::Server {
+            error,
+            was_kept: false,
+        })?;
+        let failure = match link.connect(target, self.inner.config.deadline).await {
+            Ok(stream) => return Ok(stream),
+            Err(failure) => failure,
+        };
+        Err(match failure {
+            ConnectFailure::Answered { error } => Failed::Final(error),
+            ConnectFailure::Unanswered { limit } => {
+                let details = format!("the server did not answer in {} s", limit.as_secs());
+                Failed::Final(DialError::TimedOut { details })
+            }
+            ConnectFailure::Full { max } => {
+                let details = format!("{max} connections to the proxy-server's connection");
+                Failed::Final(DialError::Overloaded { details })
+            }
+            ConnectFailure::Lost { source } => {
+                let details = format!("{}: {source}", self.inner.config.server);
+                let error = DialError::ServerUnreachable { details };
+                if is_loss_of_link(&source) {
+                    let was_kept = !fresh;
+                    Failed::Server { error, was_kept }
+                } else {
+                    Failed::Final(error)
+                }
+            }
+        })
     }
 
     /// A connection with room for a stream, and whether it was made just now.
@@ -194,7 +244,9 @@ impl ProxyServerDialer {
     /// more.
     fn grow(&self) {
         let kept = self.inner.kept();
-        if kept.len() >= self.inner.config.connections
+        let sound = kept.iter().filter(|link| !link.is_doubtful()).count();
+        if sound >= self.inner.config.connections
+            || kept.len() >= self.inner.config.connections + MAX_DOUBTFUL
             || kept.iter().any(|link| link.busy_streams() == 0)
         {
             return;
@@ -234,13 +286,18 @@ impl Inner {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The kept connection with the fewest streams; forgets those that take none any more.
+    /// The kept connection with the fewest busy streams; forgets those that take none any more.
+    /// Doubtful ones are left out, unless there are so many that the targets must be slow.
     fn least_busy(&self) -> Option<ClientLink> {
         let mut kept = self.kept();
         kept.retain(ClientLink::is_usable);
+        let may_replace = kept.len() < self.config.connections + MAX_DOUBTFUL;
         kept.iter()
-            .filter(|link| link.has_room())
-            .min_by_key(|link| link.busy_streams())
+            .filter(|link| link.has_room() && !(may_replace && link.is_doubtful()))
+            .min_by_key(|link| {
+                let doubtful = link.is_doubtful();
+                (doubtful, link.busy_streams(), link.open_streams())
+            })
             .cloned()
     }
 
@@ -282,6 +339,26 @@ impl Inner {
         Ok(link)
     }
 }
+
+/// Why a stream was not opened.
+enum Failed {
+    /// Another server would say the same, or may not be asked again.
+    Final(DialError),
+    /// The server was not reached, or lost.
+    Server { error: DialError, was_kept: bool },
+}
+
+/// More than the time after which a connection is doubtful, so that another is taken.
+const BESIDE: Duration = Duration::from_millis(50);
+
+/// A load balancer may lead to a server that has just gone a few times in a row.
+const MAX_TRIES: u32 = 4;
+
+/// For a load balancer to notice.
+const TRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Doubtful connections kept beyond the configured number, until they answer or are found dead.
+const MAX_DOUBTFUL: usize = 2;
 
 /// How long a failed attempt at one more connection lasts while others still work.
 const GROWTH_PAUSE: Duration = Duration::from_secs(5);

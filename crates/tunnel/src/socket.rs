@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, lookup_host};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::dial_error::DialError;
 
-/// Connects to the first address of `host` that answers, within `limit` for all of it. An address
-/// that does not answer leaves its share of the time to those after it, so that a dead one in
-/// front (an IPv6 black hole) does not hide a living one.
+/// Connects to `host` at whichever of its addresses answers first, within `limit` for all of it.
+/// They are tried in turn, each as soon as the one before has failed or was silent for a moment
+/// (RFC 8305): a dead one in front (an IPv6 black hole) hides no living one.
 ///
 /// # Errors
 ///
@@ -21,22 +22,79 @@ use crate::dial_error::DialError;
 pub async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
     let deadline = Instant::now() + limit;
     let addresses = resolve(host, port, deadline, limit).await?;
-    let mut tried = String::new();
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for (index, address) in addresses.iter().enumerate() {
-        let left = u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        let share = deadline.saturating_duration_since(Instant::now()) / left;
-        last = match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(socket)) => return Ok(socket),
-            Ok(Err(error)) => error,
-            Err(_) => io::ErrorKind::TimedOut.into(),
-        };
-        if !tried.is_empty() {
-            tried.push_str(", ");
-        }
-        tried.push_str(&format!("{address}: {}", describe(&last)));
+    dial_any(&alternating(addresses), deadline).await
+}
+
+async fn dial_any(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, DialError> {
+    if let [address] = *addresses {
+        let connected = timeout_at(deadline, TcpStream::connect(address)).await;
+        return connected
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| dial_error(&error, tried(address, &error)));
     }
-    Err(dial_error(&last, tried))
+    let mut waiting = addresses.iter().copied();
+    let mut dialling = JoinSet::new();
+    let mut failed = Vec::new();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if let Some(address) = waiting.next() {
+            dialling.spawn(async move { (address, TcpStream::connect(address).await) });
+        }
+        let patience = if waiting.len() == 0 {
+            deadline
+        } else {
+            deadline.min(Instant::now() + STAGGER)
+        };
+        match timeout_at(patience, dialling.join_next()).await {
+            Ok(Some(Ok((_, Ok(socket))))) => return Ok(socket),
+            Ok(Some(Ok((address, Err(error))))) => {
+                failed.push((address, tried(address, &error)));
+                last = error;
+            }
+            // A task of ours panicked: its address counts as silent.
+            Ok(Some(Err(_))) => {}
+            Ok(None) => break,
+            Err(_) if Instant::now() < deadline => {}
+            Err(_) => break,
+        }
+    }
+    let tried: Vec<_> = addresses
+        .iter()
+        .map(
+            |address| match failed.iter().find(|(failed, _)| failed == address) {
+                Some((_, text)) => text.clone(),
+                None => {
+                    last = io::ErrorKind::TimedOut.into();
+                    tried(*address, &last)
+                }
+            },
+        )
+        .collect();
+    Err(dial_error(&last, tried.join(", ")))
+}
+
+/// The same addresses, first those of the first one's family and the others in turn.
+fn alternating(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else {
+        return addresses;
+    };
+    let (one, other): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(one.next());
+        all.extend(other.next());
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+fn tried(address: SocketAddr, error: &io::Error) -> String {
+    format!("{address}: {}", describe(error))
 }
 
 /// Options for a socket that carries a lane or a frontend connection. Both ends always read
@@ -50,6 +108,16 @@ pub fn tune_tunnel(socket: &TcpStream) -> io::Result<()> {
     options.set_tcp_nodelay(true)?;
     options.set_tcp_user_timeout(Some(PEER_LOST))?;
     options.set_tcp_keepalive(&keepalive(Duration::from_secs(15)))
+}
+
+/// Takes TCP's own probes off a socket whose peer is asked for a sign of life otherwise, at an
+/// interval that may be longer: on a metered link each packet counts.
+///
+/// # Errors
+///
+/// When the socket is gone.
+pub fn leave_idle(socket: &TcpStream) -> io::Result<()> {
+    SockRef::from(socket).set_keepalive(false)
 }
 
 /// Options for a socket to a target. It may leave data unread for as long as it likes, so only its
@@ -67,7 +135,10 @@ pub fn tune_target(socket: &TcpStream) -> io::Result<()> {
 /// How long sent bytes may stay unacknowledged between two ends of the tunnel.
 const PEER_LOST: Duration = Duration::from_secs(30);
 
-/// Addresses of one name that are tried: with more, none would get a useful share of the time.
+/// RFC 8305 section 5: "Connection Attempt Delay".
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried; the last then has its turn within two seconds.
 const MAX_ADDRESSES: usize = 8;
 
 fn keepalive(idle: Duration) -> TcpKeepalive {
@@ -150,9 +221,8 @@ mod tests {
         assert_eq!(error.reason(), "unresolvable");
     }
 
-    #[tokio::test]
-    async fn a_silent_address_times_out() {
-        // A listener whose backlog is full answers no further SYN.
+    /// A listener whose backlog is full answers no further SYN; and how that looks.
+    async fn silent() -> (SocketAddr, DialError, (TcpListener, Vec<TcpStream>)) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(0).unwrap();
@@ -169,6 +239,50 @@ mod tests {
                 "the backlog never filled"
             );
         };
+        (address, error, (listener, held))
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_times_out() {
+        let (_, error, _held) = silent().await;
         assert_eq!(error.reason(), "timed_out");
+    }
+
+    #[tokio::test]
+    async fn dead_addresses_in_front_cost_a_moment() {
+        let (silent, _, _held) = silent().await;
+        let alive = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = (alive.local_addr().unwrap(), alive);
+        let refused = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let begin = Instant::now();
+        let deadline = begin + Duration::from_secs(8);
+        let all = [refused, silent, silent, alive.0];
+        let socket = dial_any(&all, deadline).await.unwrap();
+        assert_eq!(socket.peer_addr().unwrap(), alive.0);
+        assert!(
+            begin.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            begin.elapsed()
+        );
+        // And each of them is named when none lives.
+        let deadline = Instant::now() + Duration::from_millis(700);
+        let error = dial_any(&[refused, silent], deadline).await.unwrap_err();
+        let details = format!("{refused}: connection refused, {silent}: no answer");
+        assert_eq!(error, DialError::TimedOut { details });
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let parse = |all: &[&str]| -> Vec<SocketAddr> {
+            all.iter().map(|one| one.parse().unwrap()).collect()
+        };
+        let mixed = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]);
+        let turns = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]);
+        assert_eq!(alternating(mixed), turns);
+        assert_eq!(alternating(Vec::new()), Vec::new());
     }
 }

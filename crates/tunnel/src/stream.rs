@@ -12,16 +12,16 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+mod count;
 mod http2;
 
+pub(crate) use count::{CountedStream, StreamCount};
 use http2::Http2Stream;
 
 use crate::konnectivity::{ClientPipe, Pipe};
@@ -222,37 +222,6 @@ impl AsyncWrite for TunnelStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.finish())
-    }
-}
-
-/// The streams open on one connection, to know which connection is least busy and to keep the sum
-/// of their windows below the connection's.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct StreamCount(Arc<AtomicUsize>);
-
-impl StreamCount {
-    pub(crate) fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Counts one more until it is dropped, unless `max` are counted already.
-    pub(crate) fn add(&self, max: usize) -> Option<CountedStream> {
-        self.0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                (count < max).then_some(count + 1)
-            })
-            .ok()
-            .map(|_| CountedStream(Arc::clone(&self.0)))
-    }
-}
-
-/// One stream of a [`StreamCount`].
-#[derive(Debug)]
-pub(crate) struct CountedStream(Arc<AtomicUsize>);
-
-impl Drop for CountedStream {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

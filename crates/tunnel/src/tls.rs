@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::socket::tune_tunnel;
+use crate::lane::LANE_ALPN;
+use crate::socket::{leave_idle, tune_tunnel};
 
 /// The encrypted connection at the server's end.
 pub type ServerStream = server::TlsStream<ReadAhead<TcpStream>>;
@@ -47,9 +48,12 @@ pub async fn accept(
     let mut stream = timeout(limit, handshake)
         .await
         .map_err(|_| too_slow(limit))??;
-    let session = stream.get_mut().1;
+    let (socket, session) = stream.get_mut();
     session.set_buffer_limit(Some(SEND_BUFFER));
     let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
+    if alpn.as_deref() == Some(LANE_ALPN) {
+        leave_idle(socket.get_ref())?;
+    }
     let identity = PeerIdentity::of(session.peer_certificates());
     Ok(Accepted {
         stream,

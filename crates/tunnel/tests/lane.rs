@@ -103,7 +103,7 @@ async fn bytes_and_half_closes_pass_both_ways() {
         socket.write_all(&all).await.unwrap();
     });
     let mut stream = lane.hub.open(&target, LIMIT).await.unwrap();
-    assert_eq!(lane.hub.busy_streams(), 1);
+    assert_eq!(lane.hub.open_streams(), 1);
     let blob: Vec<u8> = (0..3_000_000_u32).map(|i| (i % 251) as u8).collect();
     stream.write_all(&blob).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -252,7 +252,7 @@ async fn an_agents_refusal_arrives_with_its_reason() {
     for _ in 0..3 {
         assert_eq!(lane.hub.open(&target, LIMIT).await.unwrap_err(), refusal);
     }
-    assert_eq!(lane.hub.busy_streams(), 0);
+    assert_eq!(lane.hub.open_streams(), 0);
     drop(lane.hub);
     lane.hub_task.abort();
     assert_eq!(agent.await.unwrap(), 3);
@@ -275,7 +275,7 @@ async fn a_dial_given_up_on_is_seen_by_the_agent() {
     let (opened, ()) = tokio::join!(giving_up, noticing);
     let error = opened.unwrap_err();
     assert_eq!(error.reason(), "timed_out");
-    assert_eq!(lane.hub.busy_streams(), 0);
+    assert_eq!(lane.hub.open_streams(), 0);
 }
 
 #[tokio::test]

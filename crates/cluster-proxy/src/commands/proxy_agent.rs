@@ -8,12 +8,14 @@ use cluster_proxy_http_proxy::Proxies;
 use cluster_proxy_identity::tls::{ClientTls, ClientTlsFiles};
 use cluster_proxy_identity::{AnnouncedIdentifiers, PeerIdentity, ProvenAgent, TunnelHost};
 use cluster_proxy_kube_client::Connection;
-use cluster_proxy_proxy_agent::{Config, ProxyAgent, ServerCountSource, ServerLeasesConfig};
+use cluster_proxy_proxy_agent::{
+    Config, DEFAULT_LANES, ProxyAgent, ServerCountSource, ServerLeasesConfig,
+};
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
-use cluster_proxy_tunnel::Target;
-use cluster_proxy_tunnel::lane::LANE_ALPN;
+use cluster_proxy_tunnel::lane::{LANE_ALPN, MAX_PING_INTERVAL};
+use cluster_proxy_tunnel::{Http2Settings, Target};
 
 use crate::commands::admin_flags::AdminFlags;
 use crate::commands::lease_flags;
@@ -99,6 +101,27 @@ pub(crate) struct Args {
         help_heading = "Hub"
     )]
     sync_interval_cap: GoDuration,
+    /// Lanes (TLS connections) kept to each server. With more than one, a server gets up to 16
+    /// while all of them are busy; with 1 it never gets more [default: 2, but 1 to a server on the
+    /// loopback address, where a port-forward leads].
+    #[arg(
+        long,
+        value_parser = clap::value_parser!(u8).range(1..=16),
+        value_name = "N",
+        help_heading = "Hub"
+    )]
+    lanes: Option<u8>,
+    /// How long a lane may be idle before both ends ask each other for a sign of life. With 10s an
+    /// idle lane moves about 4 MB a day; on a metered link `--ping-interval=5m --lanes=1` is a
+    /// thirtieth of that for each lane. A dead peer is found 30s after this time at the latest, with
+    /// 10s in 30s at most; NAT and firewalls on the way must keep idle connections for as long.
+    #[arg(
+        long,
+        default_value = "10s",
+        value_name = "DURATION",
+        help_heading = "Hub"
+    )]
+    ping_interval: GoDuration,
     /// Go on looking for servers beyond the count they state.
     #[arg(long, help_heading = "Hub")]
     sync_forever: bool,
@@ -219,6 +242,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         alpn_proto,
         sync_interval,
         sync_interval_cap,
+        lanes,
+        ping_interval,
         sync_forever,
         count_server_leases,
         lease_namespace,
@@ -306,7 +331,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         )?,
         sync_interval: sync_interval.0,
         sync_interval_cap: sync_interval_cap.0,
+        lanes: lanes.map_or_else(|| usual_lanes(&server), usize::from),
         sync_forever,
+        http2: Http2Settings {
+            ping_interval: checked_ping_interval(ping_interval.0)?,
+            ..Http2Settings::default()
+        },
         ..Config::new(
             server,
             tls.clone(),
@@ -340,6 +370,30 @@ fn count_source(text: &str) -> Result<ServerCountSource, StartError> {
     }
 }
 
+fn checked_ping_interval(interval: Duration) -> Result<Duration, StartError> {
+    if (MIN_PING_INTERVAL..=MAX_PING_INTERVAL).contains(&interval) {
+        return Ok(interval);
+    }
+    let error = format!(
+        "it must be between 1s and {} s",
+        MAX_PING_INTERVAL.as_secs()
+    );
+    Err(StartError::usage("--ping-interval", error))
+}
+
+/// More often would only cost.
+const MIN_PING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Through a port-forward all lanes would share one connection, and each is a stream of the hub's
+/// kube-apiserver.
+fn usual_lanes(server: &Target) -> usize {
+    let is_forwarded = match server.ip() {
+        Some(ip) => ip.is_loopback(),
+        None => server.host_is("localhost"),
+    };
+    if is_forwarded { 1 } else { DEFAULT_LANES }
+}
+
 fn alpn_protocols(names: Vec<String>) -> Result<Vec<String>, StartError> {
     let names: Vec<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
     // RFC 7301 section 3.1: its length is one byte.
@@ -363,4 +417,22 @@ fn own_identity(agent_cert: &PathBuf) -> Result<PeerIdentity, StartError> {
 
 fn target(flag: &str, host: &str, port: u16) -> Result<Target, StartError> {
     Target::new(host, port).map_err(|error| StartError::usage(flag, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forwarded_port_has_one_lane() {
+        for (server, lanes) in [
+            ("127.0.0.1:8091", 1),
+            ("[::1]:8091", 1),
+            ("localhost:8091", 1),
+            ("hub.example.com:8091", 2),
+            ("10.0.0.1:8091", 2),
+        ] {
+            assert_eq!(usual_lanes(&server.parse().unwrap()), lanes, "{server}");
+        }
+    }
 }

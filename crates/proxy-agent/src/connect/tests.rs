@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use cluster_proxy_http_proxy::{Proxies, Proxy, ProxyUrl};
 use cluster_proxy_identity::ca::{CertificateAuthority, Leaf};

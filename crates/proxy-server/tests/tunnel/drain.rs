@@ -167,7 +167,7 @@ async fn an_agent_connects_to_every_server_and_leaves_the_draining_one() {
 }
 
 /// A load balancer that takes its backends in turn. A connection that begins with `+` adds one.
-async fn balancer(mut backends: Vec<SocketAddr>) -> SocketAddr {
+pub(crate) async fn balancer(mut backends: Vec<SocketAddr>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

@@ -191,6 +191,8 @@ impl World {
         config.sync_interval = Duration::from_millis(50);
         config.sync_interval_cap = Duration::from_millis(200);
         config.dial_timeout = Duration::from_millis(500);
+        // Tests of more say so.
+        config.lanes = 1;
         config
     }
 

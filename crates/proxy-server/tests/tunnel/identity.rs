@@ -193,3 +193,25 @@ async fn certificates_of_another_ca_open_nothing() {
     .await;
     assert!(!agent.readiness.waiting_for().is_empty());
 }
+
+#[tokio::test]
+async fn an_announced_ipv6_address_is_found() {
+    let world = World::new();
+    let server = world
+        .server(ServerOptions {
+            identity: AgentIdentity::Any,
+            ..Default::default()
+        })
+        .await;
+    let own = greeter("managed").await;
+    let _agent = world
+        .agent(server.agents, "managed", "ipv6=::1", own)
+        .connected(&server)
+        .await;
+    let listener = tokio::net::TcpListener::bind("[::1]:0").await.unwrap();
+    let dialer = world.dialer(&server);
+    let here = listener.local_addr().unwrap().to_string();
+    dialer.connect(&here.parse().unwrap()).await.unwrap();
+    let elsewhere = dialer.connect(&"[::2]:1".parse().unwrap()).await;
+    assert_eq!(elsewhere.unwrap_err().reason(), "no_agent");
+}

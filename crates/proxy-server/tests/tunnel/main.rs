@@ -11,6 +11,7 @@ mod harness;
 mod http_proxy;
 mod identity;
 mod konnectivity;
+mod lanes;
 mod leases;
 mod status;
 mod streams;

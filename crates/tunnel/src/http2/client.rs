@@ -2,7 +2,9 @@
 //! proxy-server.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ pub(crate) struct ClientLink {
     streams: StreamCount,
     max_streams: usize,
     round_trip: RoundTrip,
+    doubtful: Arc<AtomicBool>,
 }
 
 impl ClientLink {
@@ -61,6 +64,7 @@ impl ClientLink {
             streams: StreamCount::default(),
             max_streams: settings.max_streams(),
             round_trip: keepalive.round_trip(),
+            doubtful: Arc::default(),
         };
         let driver = ClientDriver {
             connection,
@@ -83,10 +87,10 @@ impl ClientLink {
     ) -> Result<TunnelStream, ConnectFailure> {
         let max = self.max();
         let counted = self.streams.add(max).ok_or(ConnectFailure::Full { max })?;
-        let answer = timeout(limit, self.exchange(connect_request(target)));
-        let (response, send) = answer
+        let (response, send) = self
+            .answer(target, limit)
             .await
-            .map_err(|_| ConnectFailure::Unanswered { limit })?
+            .ok_or(ConnectFailure::Unanswered { limit })?
             .map_err(|source| ConnectFailure::Lost { source })?;
         let (head, recv) = response.into_parts();
         if head.status == StatusCode::OK {
@@ -97,11 +101,26 @@ impl ClientLink {
         })
     }
 
+    /// What a CONNECT is answered; `None` when nothing was within `limit`.
+    async fn answer(&self, target: &Target, limit: Duration) -> Option<Result<Answer, h2::Error>> {
+        let mut answer = pin!(self.exchange(connect_request(target)));
+        let answer = match timeout(limit.min(SLOW_ANSWER), answer.as_mut()).await {
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                self.doubtful.store(true, Ordering::Relaxed);
+                timeout(limit.saturating_sub(SLOW_ANSWER), answer)
+                    .await
+                    .ok()
+            }
+        };
+        if let Some(Ok(_)) = &answer {
+            self.doubtful.store(false, Ordering::Relaxed);
+        }
+        answer
+    }
+
     /// Sends any request whose body follows, and waits for the head of its answer.
-    pub(crate) async fn exchange(
-        &self,
-        request: Request<()>,
-    ) -> Result<(http::Response<h2::RecvStream>, h2::SendStream<Bytes>), h2::Error> {
+    pub(crate) async fn exchange(&self, request: Request<()>) -> Result<Answer, h2::Error> {
         let mut requests = self.requests.clone().ready().await?;
         let (response, send) = requests.send_request(request, false)?;
         Ok((response.await?, send))
@@ -118,12 +137,17 @@ impl ClientLink {
 
     /// Whether one more stream fits.
     pub(crate) fn has_room(&self) -> bool {
-        self.busy_streams() < self.max()
+        self.open_streams() < self.max()
     }
 
     /// How many streams are open.
-    pub(crate) fn busy_streams(&self) -> usize {
+    pub(crate) fn open_streams(&self) -> usize {
         self.streams.get()
+    }
+
+    /// How many of them moved bytes lately, or wait for room to send.
+    pub(crate) fn busy_streams(&self) -> usize {
+        self.streams.busy()
     }
 
     fn max(&self) -> usize {
@@ -131,11 +155,24 @@ impl ClientLink {
             .min(self.requests.current_max_send_streams())
     }
 
+    /// Whether a stream was not answered soon and none was since: its target may be slow, or the
+    /// peer be gone without a word. Take another connection where there is one.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
+    }
+
     /// The last measured round trip.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
         self.round_trip.get()
     }
 }
+
+/// The head of an answer with the body that follows, and where the request's goes.
+type Answer = (http::Response<h2::RecvStream>, h2::SendStream<Bytes>);
+
+/// A dial and two hops' round trips take less on nearly every way, and a dead peer is found by its
+/// silence much later only.
+pub(crate) const SLOW_ANSWER: Duration = Duration::from_secs(1);
 
 /// Why a CONNECT stream was not opened.
 #[derive(Debug)]
@@ -172,6 +209,17 @@ where
     batch: BatchHandle<T>,
     keepalive: Keepalive,
     timeout: Duration,
+}
+
+impl<T> ClientDriver<T>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    /// Asks the peer for signs of life no more often than this.
+    pub(crate) fn ping_at_most_every(&mut self, interval: Duration) {
+        let interval = interval.max(self.keepalive.interval());
+        self.keepalive.set_interval(interval);
+    }
 }
 
 impl<T> Future for ClientDriver<T>

@@ -53,6 +53,15 @@ impl Keepalive {
         }
     }
 
+    /// Asks less or more often from the next sign of life on.
+    pub(crate) fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     pub(crate) fn round_trip(&self) -> RoundTrip {
         self.round_trip.clone()
     }

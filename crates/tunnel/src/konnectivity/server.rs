@@ -119,7 +119,7 @@ impl AgentStream {
 
     /// How many tunnelled connections are open on the stream.
     #[must_use]
-    pub fn busy_streams(&self) -> usize {
+    pub fn open_streams(&self) -> usize {
         self.shared.streams.get()
     }
 

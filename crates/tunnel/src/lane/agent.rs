@@ -36,6 +36,8 @@ pub enum LaneEvent {
     ServerDrains,
     /// There are this many servers now.
     ServerCount(u32),
+    /// The server would like to have this many lanes from this agent.
+    Lanes(u32),
     /// The server opens no more streams: close the lane when those open are done.
     ServerCloses,
 }
@@ -136,7 +138,7 @@ where
         self.sender.send(Control::Drain);
     }
 
-    /// Takes no more streams (GOAWAY); those open go on.
+    /// Takes no more streams (GOAWAY); those open go on, and none that was under way is lost.
     pub fn finish(&mut self) {
         self.link.finish();
     }
@@ -159,6 +161,9 @@ where
             Poll::Ready(Ok(Some(Control::Drain))) => Poll::Ready(Ok(LaneEvent::ServerDrains)),
             Poll::Ready(Ok(Some(Control::ServerCount(count)))) => {
                 Poll::Ready(Ok(LaneEvent::ServerCount(count)))
+            }
+            Poll::Ready(Ok(Some(Control::Lanes(count)))) => {
+                Poll::Ready(Ok(LaneEvent::Lanes(count)))
             }
             Poll::Ready(Ok(Some(Control::Refused(reason)))) => {
                 Poll::Ready(Err(TunnelError::Refused { reason }))
@@ -201,7 +206,7 @@ where
         Poll::Ready(Ok(Some(Control::Refused(reason)))) => {
             Poll::Ready(Err(TunnelError::Refused { reason }))
         }
-        Poll::Ready(Ok(Some(Control::Drain | Control::ServerCount(_)))) => {
+        Poll::Ready(Ok(Some(Control::Drain | Control::ServerCount(_) | Control::Lanes(_)))) => {
             violation("another message came before the word about the token")
         }
         Poll::Ready(Ok(None)) => violation("the server ended the control stream without a word"),

@@ -24,11 +24,13 @@ pub(crate) enum Control {
     Admitted,
     /// The server does not take this agent, and why.
     Refused(String),
+    /// How many lanes the server would like to have from the agent, this one included.
+    Lanes(u32),
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    #[prost(oneof = "Kind", tags = "1, 2, 10, 11")]
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 10, 11")]
     kind: Option<Kind>,
 }
 
@@ -38,6 +40,8 @@ enum Kind {
     Drain(DrainMessage),
     #[prost(message, tag = "2")]
     ServerCount(ServerCountMessage),
+    #[prost(message, tag = "3")]
+    Lanes(LanesMessage),
     #[prost(message, tag = "10")]
     Admitted(AdmittedMessage),
     #[prost(message, tag = "11")]
@@ -49,6 +53,12 @@ struct DrainMessage {}
 
 #[derive(Clone, PartialEq, Message)]
 struct ServerCountMessage {
+    #[prost(uint32, tag = "1")]
+    count: u32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LanesMessage {
     #[prost(uint32, tag = "1")]
     count: u32,
 }
@@ -144,6 +154,7 @@ fn encode(control: Control) -> Bytes {
     let kind = match control {
         Control::Drain => Kind::Drain(DrainMessage {}),
         Control::ServerCount(count) => Kind::ServerCount(ServerCountMessage { count }),
+        Control::Lanes(count) => Kind::Lanes(LanesMessage { count }),
         Control::Admitted => Kind::Admitted(AdmittedMessage {}),
         Control::Refused(reason) => Kind::Refused(RefusedMessage { reason }),
     };
@@ -185,6 +196,7 @@ fn take_message(buffer: &mut BytesMut) -> Result<Option<Option<Control>>, Tunnel
     Ok(Some(match envelope.kind {
         Some(Kind::Drain(DrainMessage {})) => Some(Control::Drain),
         Some(Kind::ServerCount(ServerCountMessage { count })) => Some(Control::ServerCount(count)),
+        Some(Kind::Lanes(LanesMessage { count })) => Some(Control::Lanes(count)),
         Some(Kind::Admitted(AdmittedMessage {})) => Some(Control::Admitted),
         Some(Kind::Refused(RefusedMessage { reason })) => {
             Some(Control::Refused(printable(&reason)))
@@ -207,6 +219,7 @@ mod tests {
         let sent = [
             Control::Drain,
             Control::ServerCount(300),
+            Control::Lanes(16),
             Control::Admitted,
             Control::Refused("no".to_owned()),
         ];
@@ -228,6 +241,7 @@ mod tests {
     fn the_bytes_on_the_wire_are_fixed() {
         assert_eq!(encode(Control::Drain).as_ref(), [2, 0x0a, 0]);
         assert_eq!(encode(Control::ServerCount(3)).as_ref(), [4, 0x12, 2, 8, 3]);
+        assert_eq!(encode(Control::Lanes(3)).as_ref(), [4, 0x1a, 2, 8, 3]);
         assert_eq!(encode(Control::Admitted).as_ref(), [2, 0x52, 0]);
         let refused = encode(Control::Refused("no".to_owned()));
         assert_eq!(refused.as_ref(), b"\x06\x5a\x04\x0a\x02no");

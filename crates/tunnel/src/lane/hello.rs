@@ -4,18 +4,19 @@
 //! Every value comes from another trust domain and is bounded here; what an agent says of itself
 //! proves nothing.
 
+use std::time::Duration;
+
 use cluster_proxy_identity::{AnnouncedIdentifiers, Token};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::PROTOCOL;
+use super::{LANES, PROTOCOL};
 use crate::error::TunnelError;
 
 /// What a proxy-server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerHello {
-    /// Distinct for each server: an agent keeps one lane to each. At most 256 printable
-    /// characters.
+    /// Distinct for each server: an agent is connected to each. At most 256 printable characters.
     pub server_id: String,
     /// How many servers an agent should be connected to, at least 1.
     pub server_count: u32,
@@ -39,7 +40,13 @@ pub struct AgentHello {
 impl ServerHello {
     /// Whether the server reviews agents' tokens: the agent shows its own and waits for a word.
     pub(super) fn reviews_tokens(&self) -> bool {
-        self.capabilities.iter().any(|can| can == AGENT_TOKENS)
+        has(&self.capabilities, AGENT_TOKENS)
+    }
+
+    /// Whether this server takes several lanes of one agent.
+    #[must_use]
+    pub fn takes_lanes(&self) -> bool {
+        has(&self.capabilities, LANES)
     }
 
     pub(super) fn write_to(&self, headers: &mut HeaderMap) -> Result<(), TunnelError> {
@@ -80,6 +87,30 @@ impl ServerHello {
 }
 
 impl AgentHello {
+    /// Whether this agent can have several lanes to one server.
+    #[must_use]
+    pub fn can_have_lanes(&self) -> bool {
+        has(&self.capabilities, LANES)
+    }
+
+    /// The capability of an agent on a metered link: its idle lanes are to be asked for a sign of
+    /// life only once in `interval`, in whole seconds.
+    #[must_use]
+    pub fn quiet(interval: Duration) -> String {
+        format!("{PING_INTERVAL}{}", interval.as_secs())
+    }
+
+    /// How long this agent wants its idle lanes to be left alone, at most [`MAX_PING_INTERVAL`].
+    #[must_use]
+    pub fn ping_interval(&self) -> Option<Duration> {
+        let seconds = self
+            .capabilities
+            .iter()
+            .find_map(|capability| capability.strip_prefix(PING_INTERVAL))?;
+        let interval = Duration::from_secs(seconds.parse().ok()?);
+        Some(interval.min(MAX_PING_INTERVAL))
+    }
+
     pub(super) fn write_to(&self, headers: &mut HeaderMap) -> Result<(), TunnelError> {
         headers.insert(AGENT_ID, value(&AGENT_ID, &self.agent_id)?);
         headers.insert(
@@ -143,6 +174,12 @@ const IDENTIFIERS: HeaderName = HeaderName::from_static("agentidentifiers");
 const VERSION: HeaderName = HeaderName::from_static("version");
 const CAPABILITIES: HeaderName = HeaderName::from_static("capabilities");
 
+/// Stands before the seconds.
+const PING_INTERVAL: &str = "ping-interval=";
+
+/// An agent that is gone holds its lanes' memory, and looks connected, for as long.
+pub const MAX_PING_INTERVAL: Duration = Duration::from_secs(600);
+
 /// Ids are uuids or pod names; they end up in logs.
 const MAX_TEXT: usize = 256;
 
@@ -174,6 +211,10 @@ fn required<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<&'a str, Tu
     } else {
         Ok(text)
     }
+}
+
+fn has(capabilities: &[String], wanted: &str) -> bool {
+    capabilities.iter().any(|capability| capability == wanted)
 }
 
 fn capabilities(headers: &HeaderMap) -> Result<Vec<String>, TunnelError> {
@@ -218,6 +259,31 @@ mod tests {
         let mut headers = HeaderMap::new();
         agent().write_to(&mut headers).unwrap();
         assert_eq!(AgentHello::read_from(&headers).unwrap(), agent());
+    }
+
+    #[test]
+    fn capabilities_are_known_by_their_names() {
+        let mut hello = agent();
+        assert!(!hello.can_have_lanes());
+        hello.capabilities.push(LANES.to_owned());
+        let mut headers = HeaderMap::new();
+        hello.write_to(&mut headers).unwrap();
+        assert!(AgentHello::read_from(&headers).unwrap().can_have_lanes());
+
+        assert_eq!(hello.ping_interval(), None);
+        for (text, seconds) in [
+            ("ping-interval=90", Some(90)),
+            ("ping-interval=99999999999", Some(600)),
+            ("ping-interval=-1", None),
+            ("ping-interval=", None),
+            ("ping-interval", None),
+        ] {
+            hello.capabilities = vec!["other".to_owned(), text.to_owned()];
+            let interval = seconds.map(Duration::from_secs);
+            assert_eq!(hello.ping_interval(), interval, "{text}");
+        }
+        hello.capabilities = vec![AgentHello::quiet(Duration::from_secs(7))];
+        assert_eq!(hello.ping_interval(), Some(Duration::from_secs(7)));
     }
 
     #[test]

@@ -80,6 +80,9 @@ impl HubLane {
         }
         let agent = AgentHello::read_from(answer.headers())?;
         let token = Token::from_headers(answer.headers());
+        if let Some(interval) = agent.ping_interval() {
+            driver.ping_at_most_every(interval);
+        }
         let closed = CancellationToken::new();
         let guard = closed.clone().drop_guard();
         let shared = Arc::new(Shared {
@@ -163,8 +166,22 @@ impl HubLane {
 
     /// How many tunnelled connections are open on the lane.
     #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.link.open_streams()
+    }
+
+    /// How many of them moved bytes in the last second or two, or wait for room to send: those
+    /// that another one on this lane might have to wait for.
+    #[must_use]
     pub fn busy_streams(&self) -> usize {
         self.link.busy_streams()
+    }
+
+    /// Whether the agent left a connection unanswered for a while and answered none since: it may
+    /// be gone without a word. Take another lane where there is one.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.link.is_doubtful()
     }
 
     /// The last measured round trip; `None` until the first was measured.
@@ -197,6 +214,12 @@ impl HubLane {
     /// Tells the agent how many servers there are now.
     pub fn set_server_count(&self, count: u32) {
         self.tell(Control::ServerCount(count));
+    }
+
+    /// Asks the agent to have `count` lanes to this server. One without [`super::LANES`] among its
+    /// capabilities keeps the one it has.
+    pub fn ask_for_lanes(&self, count: u32) {
+        self.tell(Control::Lanes(count));
     }
 
     /// Opens no more streams here: the agent ends the lane when those open are done, and then the
@@ -266,7 +289,10 @@ where
                 }
                 // An agent has no say in this.
                 Poll::Ready(Ok(Some(
-                    Control::ServerCount(_) | Control::Admitted | Control::Refused(_),
+                    Control::ServerCount(_)
+                    | Control::Lanes(_)
+                    | Control::Admitted
+                    | Control::Refused(_),
                 ))) => {}
                 Poll::Ready(Ok(None)) => {
                     self.shared.agent_drains.store(true, Ordering::Relaxed);

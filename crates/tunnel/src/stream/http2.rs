@@ -16,7 +16,8 @@ pub(super) struct Http2Stream {
     recv: RecvStream,
     send_ended: bool,
     recv_ended: bool,
-    _counted: Option<CountedStream>,
+    /// At the end that opens streams and chooses among connections.
+    counted: Option<CountedStream>,
 }
 
 impl Http2Stream {
@@ -30,7 +31,7 @@ impl Http2Stream {
             recv,
             send_ended: false,
             recv_ended: false,
-            _counted: counted,
+            counted,
         }
     }
 
@@ -44,7 +45,10 @@ impl Http2Stream {
         while !self.recv_ended {
             match ready!(self.recv.poll_data(cx)) {
                 Some(Ok(chunk)) if chunk.is_empty() => {}
-                Some(Ok(chunk)) => return Poll::Ready(Ok(Some(chunk))),
+                Some(Ok(chunk)) => {
+                    self.note_moved();
+                    return Poll::Ready(Ok(Some(chunk)));
+                }
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
                 None => self.recv_ended = true,
             }
@@ -80,10 +84,16 @@ impl Http2Stream {
         self.send.reserve_capacity(wanted);
         // `poll_capacity` reports increases only: what is there already must be asked for first.
         let available = match self.send.capacity() {
-            0 => match ready!(self.send.poll_capacity(cx)) {
-                Some(Ok(available)) => available,
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
-                None => return Poll::Ready(Err(self.why_closed(cx))),
+            0 => match self.send.poll_capacity(cx) {
+                Poll::Ready(Some(Ok(available))) => available,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(error))),
+                Poll::Ready(None) => return Poll::Ready(Err(self.why_closed(cx))),
+                Poll::Pending => {
+                    if let Some(counted) = &mut self.counted {
+                        counted.blocked();
+                    }
+                    return Poll::Pending;
+                }
             },
             available => available,
         };
@@ -97,6 +107,7 @@ impl Http2Stream {
     /// `ConnectionReset` when the stream is gone.
     pub(super) fn send(&mut self, chunk: Bytes, end: bool) -> io::Result<()> {
         self.send.send_data(chunk, end).map_err(broken)?;
+        self.note_moved();
         self.send_ended |= end;
         Ok(())
     }
@@ -120,6 +131,12 @@ impl Http2Stream {
         match ready!(self.send.poll_reset(cx)) {
             Ok(reason) => Poll::Ready(broken(reason.into())),
             Err(error) => Poll::Ready(broken(error)),
+        }
+    }
+
+    fn note_moved(&mut self) {
+        if let Some(counted) = &mut self.counted {
+            counted.moved();
         }
     }
 

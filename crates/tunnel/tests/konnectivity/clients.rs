@@ -237,7 +237,7 @@ async fn a_client_that_goes_takes_its_connection_or_dial_along() {
         dial: DialId::new(1),
     });
     assert_eq!(client.hear().await, None);
-    eventually("no connection", || pair.hub.busy_streams() == 0).await;
+    eventually("no connection", || pair.hub.open_streams() == 0).await;
 }
 
 #[tokio::test]

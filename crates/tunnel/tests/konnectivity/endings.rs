@@ -25,7 +25,7 @@ async fn sixteen_mebibytes_go_there_and_back() {
     read.read_exact(&mut back).await.unwrap();
     assert!(back == blob);
     drop((read, writing.await.unwrap()));
-    eventually("forgotten", || pair.hub.busy_streams() == 0).await;
+    eventually("forgotten", || pair.hub.open_streams() == 0).await;
     assert_eq!(pair.hub.stalled(), 0);
 }
 
@@ -39,7 +39,7 @@ async fn a_refused_dial_says_so() {
     let nowhere: Target = "nowhere.invalid:1".parse().unwrap();
     let error = pair.hub.open(&nowhere, LIMIT).await.unwrap_err();
     assert!(matches!(error, DialError::Unresolvable { .. }), "{error}");
-    assert_eq!(pair.hub.busy_streams(), 0);
+    assert_eq!(pair.hub.open_streams(), 0);
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn an_abort_of_either_end_is_an_error_at_the_other() {
     assert_eq!(read.unwrap(), 0);
     drop(socket);
     assert!(matches!(pair.ends.recv().await, Some(RelayEnd::Finished)));
-    eventually("forgotten", || pair.hub.busy_streams() == 0).await;
+    eventually("forgotten", || pair.hub.open_streams() == 0).await;
 }
 
 #[tokio::test]
@@ -203,5 +203,5 @@ async fn a_half_closed_connection_that_stays_silent_is_cut_and_never_looks_compl
         ErrorKind::ConnectionReset
     );
     drop(stream);
-    eventually("forgotten", || pair.hub.busy_streams() == 0).await;
+    eventually("forgotten", || pair.hub.open_streams() == 0).await;
 }

@@ -29,7 +29,7 @@ async fn a_thousand_short_connections_leave_nothing_behind() {
     while let Some(user) = users.join_next().await {
         user.unwrap();
     }
-    eventually("no connection", || pair.hub.busy_streams() == 0).await;
+    eventually("no connection", || pair.hub.open_streams() == 0).await;
     // Each relay at the agent has ended, too.
     for ended in 0..1000 {
         let end = timeout(LIMIT, pair.ends.recv()).await;
@@ -48,7 +48,7 @@ async fn cancelled_dials_leave_nothing_behind() {
         let patience = Duration::from_micros(u64::from(turn) * 7);
         let _ = timeout(patience, pair.hub.open(&echo, LIMIT)).await;
     }
-    eventually("no connection", || pair.hub.busy_streams() == 0).await;
+    eventually("no connection", || pair.hub.open_streams() == 0).await;
     let mut stream = pair.hub.open(&echo, LIMIT).await.unwrap();
     stream.write_all(b"x").await.unwrap();
     stream.read_exact(&mut [0; 1]).await.unwrap();
