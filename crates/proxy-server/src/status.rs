@@ -42,7 +42,7 @@ pub struct AgentStatus {
     /// How many tunnelled connections are open on them.
     pub streams: usize,
     /// The last round trip measured, the longest of its lanes; none before the first.
-    pub round_trip_milliseconds: Option<f64>,
+    pub round_trip_microseconds: Option<u64>,
     /// Bytes of tunnelled connections on those lanes, open ones included.
     pub bytes_to_target: u64,
     /// The other way.
@@ -98,8 +98,10 @@ impl AgentStatus {
             version: (!version.is_empty()).then(|| version.clone()),
             peers: vec![agent.facts.peer.to_string()],
             lanes: 1,
-            streams: link.busy_streams(),
-            round_trip_milliseconds: link.round_trip().map(|took| took.as_secs_f64() * 1e3),
+            streams: link.open_streams(),
+            round_trip_microseconds: link
+                .round_trip()
+                .map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX)),
             bytes_to_target,
             bytes_to_client,
             since: agent.facts.since,
@@ -111,11 +113,9 @@ impl AgentStatus {
         self.peers.extend(other.peers);
         self.lanes += other.lanes;
         self.streams += other.streams;
-        self.round_trip_milliseconds = self
-            .round_trip_milliseconds
-            .into_iter()
-            .chain(other.round_trip_milliseconds)
-            .reduce(f64::max);
+        self.round_trip_microseconds = self
+            .round_trip_microseconds
+            .max(other.round_trip_microseconds);
         self.bytes_to_target += other.bytes_to_target;
         self.bytes_to_client += other.bytes_to_client;
         self.since = self.since.min(other.since);

