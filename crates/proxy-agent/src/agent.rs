@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
-use cluster_proxy_tunnel::TunnelError;
 use cluster_proxy_tunnel::throttle::Throttle;
+use cluster_proxy_tunnel::{TunnelError, UnreadBudget};
 use prometheus_client::registry::Registry;
 use tokio::time::{Instant, sleep};
 
@@ -47,9 +47,11 @@ impl ProxyAgent {
     ) -> Result<Self, ConnectError> {
         let metrics = Metrics::default();
         metrics.register(registry);
+        let unread = UnreadBudget::new(config.unread_limit);
+        unread.register("cluster_proxy_agent", registry);
         let ready = readiness.condition("connected to a proxy-server");
         Ok(Self {
-            targets: Arc::new(Targets::new(&config, metrics.clone())),
+            targets: Arc::new(Targets::new(&config, metrics.clone(), unread)),
             servers: Arc::new(Servers::new(ready, metrics.clone())),
             metrics,
             backoff: Backoff::new(config.sync_interval, config.sync_interval_cap),

@@ -42,6 +42,9 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// HTTP/2 settings of the lanes.
     pub http2: Http2Settings,
+    /// Bytes that all targets together may leave unread before one of them is cut
+    /// ([`cluster_proxy_tunnel::UnreadBudget`]).
+    pub unread_limit: u64,
 }
 
 impl Config {
@@ -67,6 +70,7 @@ impl Config {
             dial_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(8),
             http2: Http2Settings::default(),
+            unread_limit: 64 * 1024 * 1024,
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster_proxy_identity::{SERVICE_PROXY_PORT, TunnelHost};
 use cluster_proxy_tunnel::relay::{RelayEnd, TcpRelay};
-use cluster_proxy_tunnel::{DialError, IncomingConnect, Target, socket};
+use cluster_proxy_tunnel::{DialError, IncomingConnect, Target, UnreadBudget, socket};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
@@ -17,15 +17,17 @@ pub(crate) struct Targets {
     service_proxy: Target,
     dial_timeout: Duration,
     metrics: Metrics,
+    unread: UnreadBudget,
 }
 
 impl Targets {
-    pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
+    pub(crate) fn new(config: &Config, metrics: Metrics, unread: UnreadBudget) -> Self {
         Self {
             own: config.own_tunnel_hosts(),
             service_proxy: config.service_proxy.clone(),
             dial_timeout: config.dial_timeout,
             metrics,
+            unread,
         }
     }
 
@@ -53,7 +55,7 @@ impl Targets {
             return;
         };
         let _active = self.metrics.active();
-        let mut relay = TcpRelay::new(stream, socket);
+        let mut relay = TcpRelay::new(stream, socket).within(&self.unread);
         let end = relay.run().await;
         self.metrics.moved(relay.moved());
         match end {
@@ -100,6 +102,7 @@ mod tests {
             service_proxy: "127.0.0.1:17443".parse().unwrap(),
             dial_timeout: Duration::from_secs(1),
             metrics: Metrics::default(),
+            unread: UnreadBudget::new(0),
         };
         let to = |target: &str| {
             targets

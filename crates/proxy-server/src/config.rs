@@ -32,6 +32,9 @@ pub struct Config {
     pub agent_table: Option<WatchedAgentTable>,
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
+    /// Bytes that all readers together may leave unread before one of them is cut
+    /// ([`cluster_proxy_tunnel::UnreadBudget`]).
+    pub unread_limit: u64,
 }
 
 /// The TLS application protocols of the agent port: an agent that has both gets a lane.

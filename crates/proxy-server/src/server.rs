@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
+use cluster_proxy_tunnel::UnreadBudget;
 use cluster_proxy_tunnel::lane::ServerHello;
 use cluster_proxy_tunnel::throttle::Throttle;
 use prometheus_client::registry::Registry;
@@ -23,6 +24,7 @@ use crate::ownership::Rule;
 pub struct ProxyServer {
     config: Config,
     metrics: Metrics,
+    unread: UnreadBudget,
     ready: cluster_proxy_runtime::readiness::Condition,
 }
 
@@ -34,9 +36,12 @@ impl ProxyServer {
     pub fn new(config: Config, registry: &mut Registry, readiness: &Readiness) -> Self {
         let metrics = Metrics::default();
         metrics.register(registry);
+        let unread = UnreadBudget::new(config.unread_limit);
+        unread.register("cluster_proxy_server", registry);
         Self {
             config,
             metrics,
+            unread,
             ready: readiness.condition("proxy-server listening"),
         }
     }
@@ -78,6 +83,7 @@ impl ProxyServer {
             http2: self.config.http2,
             agents: Arc::clone(&agents),
             metrics: self.metrics.clone(),
+            unread: self.unread,
             drain: drain.clone(),
             refusals: Throttle::new(REFUSAL_LOG_INTERVAL),
             open: open.clone(),

@@ -14,7 +14,7 @@ use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_tunnel::Target;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 
-use crate::flags::{LogFlags, file};
+use crate::flags::{LogFlags, UnreadFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
 
@@ -121,6 +121,8 @@ pub(crate) struct Args {
     drain_timeout: GoDuration,
 
     #[command(flatten)]
+    unread: UnreadFlags,
+    #[command(flatten)]
     logs: LogFlags,
     #[command(flatten)]
     konnectivity: ForeignFlags<Konnectivity>,
@@ -215,6 +217,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         health_server_host,
         health_server_port,
         drain_timeout,
+        unread,
         logs,
         konnectivity,
     } = args;
@@ -257,6 +260,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         sync_interval: sync_interval.0,
         sync_interval_cap: sync_interval_cap.0,
         sync_forever,
+        unread_limit: unread.bytes(),
         ..Config::new(
             server,
             tls.clone(),

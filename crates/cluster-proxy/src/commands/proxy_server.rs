@@ -18,7 +18,7 @@ use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 
-use crate::flags::{LogFlags, file};
+use crate::flags::{LogFlags, UnreadFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
 
@@ -176,6 +176,8 @@ pub(crate) struct Args {
     )]
     graceful_shutdown_timeout: GoDuration,
 
+    #[command(flatten)]
+    unread: UnreadFlags,
     #[command(flatten)]
     logs: LogFlags,
     #[command(flatten)]
@@ -341,6 +343,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         health_port,
         health_bind_address,
         graceful_shutdown_timeout,
+        unread,
         logs,
         konnectivity,
     } = args;
@@ -400,6 +403,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         agent_identity,
         agent_table,
         http2: Http2Settings::default(),
+        unread_limit: unread.bytes(),
     };
     let server = ProxyServer::new(config, &mut role.registry, &role.readiness);
     let limits = DrainLimits {

@@ -114,6 +114,7 @@ impl World {
             agent_identity: options.identity,
             agent_table: options.table,
             http2: Http2Settings::default(),
+            unread_limit: 64 * 1024 * 1024,
         };
         let (mut registry, drain) = (Registry::default(), Drain::new());
         let server = ProxyServer::new(config, &mut registry, &Readiness::new());

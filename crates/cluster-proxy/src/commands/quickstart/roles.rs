@@ -134,6 +134,7 @@ impl Starting<'_> {
             agent_identity: AgentIdentity::Cluster,
             agent_table: None,
             http2: Http2Settings::default(),
+            unread_limit: crate::flags::default_unread_limit(),
         };
         let server = ProxyServer::new(config, &mut self.registry, &self.readiness);
         self.drain.spawn(server.run(self.drain.clone()));
