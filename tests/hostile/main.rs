@@ -8,6 +8,7 @@ mod floods;
 mod frames;
 mod hub;
 mod leaks;
+mod ports;
 mod process;
 mod report;
 mod round_trips;
@@ -55,6 +56,15 @@ fn main() -> ExitCode {
             }),
             ("floods by a client", |f: &Fixture| {
                 f.run(floods::by_client(&f.workshop, &f.report))
+            }),
+            ("silence and garbage", |f: &Fixture| {
+                f.run(ports::silence_and_garbage(&f.workshop, &f.report))
+            }),
+            ("no descriptors left", |f: &Fixture| {
+                f.run(ports::no_descriptors(&f.workshop, &f.report))
+            }),
+            ("calls of no known path", |f: &Fixture| {
+                f.run(ports::paths(&f.workshop, &f.report))
             }),
             ("dials and cancelled dials leave nothing", |f: &Fixture| {
                 f.run(leaks::dials(&f.workshop, &f.report))

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
 /// Resident memory in bytes.
 pub(crate) fn resident(pid: u32) -> Result<u64> {
@@ -42,6 +42,18 @@ pub(crate) fn raise_descriptor_limit() -> Result<()> {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let current = maximum;
     setrlimit(Resource::Nofile, Rlimit { current, maximum }).context("raise the descriptor limit")
+}
+
+/// Lets a running process open no more than so many.
+pub(crate) fn limit_descriptors(pid: u32, current: u64) -> Result<()> {
+    let pid = Pid::from_raw(i32::try_from(pid)?).context("no process")?;
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let limit = Rlimit {
+        current: Some(current),
+        maximum,
+    };
+    prlimit(Some(pid), Resource::Nofile, limit).context("limit descriptors")?;
+    Ok(())
 }
 
 fn field(pid: u32, name: &str) -> Result<u64> {
