@@ -228,3 +228,6 @@ const SMALL: usize = 1024;
 
 /// One full TLS record.
 const MAX_GATHERED: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;
