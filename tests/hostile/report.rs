@@ -1,4 +1,4 @@
-//! The figures of a run: printed at its end, and written to a dated file where one is wanted.
+//! The figures of a run: printed as they come, and written to a dated file where one is wanted.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
@@ -14,14 +14,16 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Notes one figure.
+    /// Notes one figure, and prints it.
+    #[expect(clippy::print_stdout, reason = "the suite's report")]
     pub(crate) fn note(&self, what: impl Into<String>, figure: impl Into<String>) {
+        let (what, figure) = (what.into(), figure.into());
+        println!("    {what}: {figure}");
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.push((what.into(), figure.into()));
+        rows.push((what, figure));
     }
 
-    /// Prints the figures, and writes them where `CLUSTER_PROXY_REPORT` says.
-    #[expect(clippy::print_stdout, reason = "the suite's report")]
+    /// Writes the figures where `CLUSTER_PROXY_REPORT` says.
     pub(crate) fn finish(&self) -> Result<()> {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(!rows.is_empty(), "nothing was measured");
@@ -30,7 +32,6 @@ impl Report {
         for (what, figure) in rows.iter() {
             writeln!(text, "| {what} | {figure} |")?;
         }
-        println!("{text}");
         if let Some(path) = std::env::var_os("CLUSTER_PROXY_REPORT") {
             let head = "# The hostile suite's figures\n";
             std::fs::write(&path, format!("{head}{text}"))
