@@ -3,6 +3,7 @@
 #   make quickstart        see it work on this machine, no Kubernetes needed
 #   make check             format, lints, unit tests (no lab)
 #   make test              everything, the real clusters included; SUITE=story for one suite
+#   make test-long         the full numbers of the hostile suite: an hour, with a report
 #   make lab, make lab-down
 #   make image             the image, as a tar, and its bill of materials; ARCH=arm64 for the other machine
 
@@ -29,6 +30,10 @@ check: tools
 .PHONY: test
 test: tools
 	./tests/run $(SUITE)
+
+.PHONY: test-long
+test-long: tools
+	./tests/run long
 
 .PHONY: bench
 bench: tools

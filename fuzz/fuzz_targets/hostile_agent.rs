@@ -144,7 +144,7 @@ impl Agent {
             fields.insert(0, (Hello::Id.name(), b"agent".to_vec()));
         }
         let mut response = Response::new(());
-        *response.status_mut() = if self.status % 4 == 0 {
+        *response.status_mut() = if self.status.is_multiple_of(4) {
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::OK)
         } else {
             StatusCode::OK

@@ -5,7 +5,7 @@
 use arbitrary::Arbitrary;
 use bytes::Bytes;
 use cluster_proxy_fuzz::{headers, run};
-use cluster_proxy_identity::AnnouncedIdentifiers;
+use cluster_proxy_identity::{AnnouncedIdentifiers, Token};
 use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LaneEvent};
 use cluster_proxy_tunnel::{DialError, Http2Settings};
 use http::{Method, Request, Uri};
@@ -15,6 +15,7 @@ use tokio::io::{DuplexStream, duplex};
 #[derive(Debug, Arbitrary)]
 struct Server {
     path: Option<String>,
+    agent_has_token: bool,
     hello: Vec<(Hello, Vec<u8>)>,
     count: u16,
     control: Vec<Vec<u8>>,
@@ -39,22 +40,25 @@ struct Connect {
 fuzz_target!(|server: Server| {
     run(async {
         let (near, far) = duplex(64 * 1024);
+        let token = server
+            .agent_has_token
+            .then(|| Token::parse("a.b.c").expect("a token"));
         tokio::select! {
-            () = agent(near) => {}
+            () = agent(near, token.as_ref()) => {}
             () = server.play(far) => {}
         }
     });
 });
 
-async fn agent(io: DuplexStream) {
+async fn agent(io: DuplexStream, token: Option<&Token>) {
     let hello = AgentHello {
         agent_id: "a".to_owned(),
         identifiers: AnnouncedIdentifiers::default(),
         version: "0".to_owned(),
         capabilities: vec![],
     };
-    let Ok(mut lane) = AgentLane::open_over(io, &hello, &Http2Settings::default(), |_| true).await
-    else {
+    let http2 = Http2Settings::default();
+    let Ok(mut lane) = AgentLane::open_over(io, &hello, token, &http2, |_| true).await else {
         return;
     };
     assert!(!lane.server().server_id.is_empty());
@@ -72,7 +76,7 @@ async fn agent(io: DuplexStream) {
             }
             LaneEvent::ServerCount(count) => assert!(count > 0),
             LaneEvent::ServerCloses => lane.close(),
-            LaneEvent::ServerDrains => {}
+            LaneEvent::ServerDrains | LaneEvent::Lanes(_) => {}
         }
     }
 }

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use cluster_proxy_identity::tls::FlagFile;
 use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
-use cluster_proxy_runtime::flags::GoDuration;
-use cluster_proxy_runtime::logs;
+use cluster_proxy_runtime::flags::{ByteSize, GoDuration};
+use cluster_proxy_runtime::{logs, memory};
 
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 
@@ -16,6 +16,37 @@ pub(crate) const LOGS_HEADING: &str = "Logs";
 
 /// Over klog's that have no effect here.
 pub(crate) const KLOG_HEADING: &str = "Logs, as klog has them";
+
+/// What slow readers may make a tunnel's program hold.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UnreadFlags {
+    /// Bytes that the readers of all connections together may leave unread here, such as 512Mi;
+    /// beyond it the connection whose reader has taken nothing for the longest is cut [default: a
+    /// quarter of the memory that the container, or else the machine, has].
+    #[arg(long, value_name = "BYTES", help_heading = "Operations")]
+    unread_limit: Option<ByteSize>,
+}
+
+impl UnreadFlags {
+    /// The limit.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.unread_limit
+            .map_or_else(default_unread_limit, |limit| limit.0)
+    }
+}
+
+/// The limit of who sets none.
+pub(crate) fn default_unread_limit() -> u64 {
+    let share = memory::limit().map_or(LEAST_UNREAD, |memory| memory / UNREAD_SHARE);
+    share.max(LEAST_UNREAD)
+}
+
+/// A quarter: as much again may hang on the frames that the bytes came in, and half is left for
+/// everything else.
+const UNREAD_SHARE: u64 = 4;
+
+/// Where memory is tight or unknown: 64 readers whose windows are full.
+const LEAST_UNREAD: u64 = 64 * 1024 * 1024;
 
 /// How the program logs.
 #[derive(Debug, Clone, Args)]

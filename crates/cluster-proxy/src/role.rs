@@ -14,6 +14,7 @@ use cluster_proxy_runtime::flags::HostPort;
 use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_runtime::operations::Operations;
 use cluster_proxy_runtime::readiness::Readiness;
+use cluster_proxy_runtime::tasks;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
@@ -88,10 +89,11 @@ impl Role {
         let Self {
             drain,
             readiness,
-            registry,
+            mut registry,
             mut background,
             admin,
         } = self;
+        tasks::register(&mut registry);
         let operations = Operations {
             readiness,
             drain: drain.clone(),

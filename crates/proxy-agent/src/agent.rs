@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
-use cluster_proxy_tunnel::TunnelError;
 use cluster_proxy_tunnel::throttle::Throttle;
+use cluster_proxy_tunnel::{TunnelError, UnreadBudget};
 use prometheus_client::registry::Registry;
 use tokio::time::{Instant, sleep};
 
@@ -52,6 +52,8 @@ impl ProxyAgent {
     ) -> Result<Self, ConnectError> {
         let metrics = Metrics::default();
         metrics.register(registry);
+        let unread = UnreadBudget::new(config.unread_limit);
+        unread.register("cluster_proxy_agent", registry);
         let ready = readiness.condition("connected to a proxy-server");
         let leases = config.server_leases.as_ref();
         let source = leases.map(|leases| leases.source).unwrap_or_default();
@@ -59,7 +61,7 @@ impl ProxyAgent {
         let leases =
             leases.map(|leases| ServerLeases::new(leases, Arc::clone(&servers), metrics.clone()));
         Ok(Self {
-            targets: Arc::new(Targets::new(&config, metrics.clone())),
+            targets: Arc::new(Targets::new(&config, metrics.clone(), unread)),
             servers,
             leases,
             metrics,

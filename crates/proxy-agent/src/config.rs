@@ -55,6 +55,9 @@ pub struct Config {
     pub server_leases: Option<ServerLeasesConfig>,
     /// HTTP/2 settings of the lanes. The servers are asked to keep to a longer ping interval too.
     pub http2: Http2Settings,
+    /// Bytes that all targets together may leave unread before one of them is cut
+    /// ([`cluster_proxy_tunnel::UnreadBudget`]).
+    pub unread_limit: u64,
 }
 
 /// One for what is busy and one for the next, so that few have to wait for a dial.
@@ -87,6 +90,7 @@ impl Config {
             token_file: None,
             server_leases: None,
             http2: Http2Settings::default(),
+            unread_limit: 64 * 1024 * 1024,
         }
     }
 

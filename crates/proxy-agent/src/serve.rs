@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cluster_proxy_identity::{SERVICE_PROXY_PORT, TunnelHost};
 use cluster_proxy_tunnel::relay::{RelayEnd, TcpRelay};
-use cluster_proxy_tunnel::{DialError, IncomingConnect, Target, socket};
+use cluster_proxy_tunnel::{DialError, IncomingConnect, Target, UnreadBudget, socket};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -19,15 +19,17 @@ pub(crate) struct Targets {
     service_proxy: Target,
     dial_timeout: Duration,
     metrics: Metrics,
+    unread: UnreadBudget,
 }
 
 impl Targets {
-    pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
+    pub(crate) fn new(config: &Config, metrics: Metrics, unread: UnreadBudget) -> Self {
         Self {
             own: config.own_tunnel_hosts(),
             service_proxy: config.service_proxy.clone(),
             dial_timeout: config.dial_timeout,
             metrics,
+            unread,
         }
     }
 
@@ -58,7 +60,7 @@ impl Targets {
             return;
         };
         let _active = self.metrics.active();
-        let mut relay = TcpRelay::new(stream, socket);
+        let mut relay = TcpRelay::new(stream, socket).within(&self.unread);
         let mut meter = self.metrics.meter();
         let end = poll_fn(|cx| {
             let polled = relay.poll(cx);
@@ -110,6 +112,7 @@ mod tests {
             service_proxy: "127.0.0.1:17443".parse().unwrap(),
             dial_timeout: Duration::from_secs(1),
             metrics: Metrics::default(),
+            unread: UnreadBudget::new(0),
         };
         let to = |target: &str| {
             targets

@@ -41,6 +41,9 @@ pub struct Config {
     pub dial_limit: Duration,
     /// HTTP/2 settings of lanes and frontend connections.
     pub http2: Http2Settings,
+    /// Bytes that all readers together may leave unread before one of them is cut
+    /// ([`cluster_proxy_tunnel::UnreadBudget`]).
+    pub unread_limit: u64,
 }
 
 /// The usual [`Config::dial_limit`]: an agent gives up dialling after 5 s, and this leaves it time to

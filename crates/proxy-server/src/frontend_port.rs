@@ -12,7 +12,9 @@ use cluster_proxy_tunnel::frontend::FrontendConnection;
 use cluster_proxy_tunnel::relay::StreamRelay;
 use cluster_proxy_tunnel::throttle::Throttle;
 use cluster_proxy_tunnel::tls::Accepted;
-use cluster_proxy_tunnel::{DialError, Http2Settings, IncomingConnect, Target, TunnelStream};
+use cluster_proxy_tunnel::{
+    DialError, Http2Settings, IncomingConnect, Target, TunnelStream, UnreadBudget,
+};
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
@@ -26,6 +28,7 @@ pub(crate) struct FrontendPort {
     pub(crate) dial_limit: Duration,
     pub(crate) agents: Arc<Agents>,
     pub(crate) metrics: Metrics,
+    pub(crate) unread: UnreadBudget,
     pub(crate) drain: Drain,
     pub(crate) refusals: Throttle,
     /// Counts connections, and tunnelled connections on them, to know when all are done.
@@ -101,7 +104,7 @@ impl FrontendPort {
             return access.abandoned();
         };
         let _active = self.metrics.active();
-        let mut relay = StreamRelay::new(near, far);
+        let mut relay = StreamRelay::new(near, far).within(&self.unread);
         let end = access.metered(&mut relay).await;
         access.ended(&end, relay.moved());
     }

@@ -56,12 +56,14 @@ pub(crate) async fn run<S, F>(
         let config = port.tls.config();
         let (failed, serve) = (Arc::clone(&failed), serve.clone());
         drain.spawn_until_ended(async move {
-            let handshake = tls::accept(socket, config, HANDSHAKE_LIMIT).await;
+            // Each in room of its own, which goes with it: a connection stays for days.
+            let handshake = Box::pin(tls::accept(socket, config, HANDSHAKE_LIMIT)).await;
             drop(permit);
-            match handshake {
-                Ok(accepted) => serve(accepted, peer).await,
-                Err(error) => failed.note(peer, &error),
-            }
+            let serving = match handshake {
+                Ok(accepted) => Box::pin(serve(accepted, peer)),
+                Err(error) => return failed.note(peer, &error),
+            };
+            serving.await;
         });
     }
 }

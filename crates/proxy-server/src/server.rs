@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
+use cluster_proxy_tunnel::UnreadBudget;
 use cluster_proxy_tunnel::lane::{AGENT_TOKENS, LANES, ServerHello};
 use cluster_proxy_tunnel::throttle::Throttle;
 use prometheus_client::registry::Registry;
@@ -26,6 +27,7 @@ pub struct ProxyServer {
     config: Config,
     metrics: Metrics,
     agents: Arc<Agents>,
+    unread: UnreadBudget,
     ready: cluster_proxy_runtime::readiness::Condition,
 }
 
@@ -38,10 +40,13 @@ impl ProxyServer {
         let metrics = Metrics::default();
         metrics.register(registry);
         let agents = Agents::new(config.strategies.clone(), metrics.clone());
+        let unread = UnreadBudget::new(config.unread_limit);
+        unread.register("cluster_proxy_server", registry);
         Self {
             config,
             agents: Arc::new(agents),
             metrics,
+            unread,
             ready: readiness.condition("proxy-server listening"),
         }
     }
@@ -103,6 +108,7 @@ impl ProxyServer {
             dial_limit: self.config.dial_limit,
             agents: Arc::clone(&agents),
             metrics: self.metrics.clone(),
+            unread: self.unread,
             drain: drain.clone(),
             refusals: Throttle::new(REFUSAL_LOG_INTERVAL),
             open: open.clone(),

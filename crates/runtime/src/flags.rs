@@ -81,6 +81,35 @@ impl fmt::Debug for GoDuration {
 #[error("not a duration such as 30s, 1m30s or 200ms")]
 pub struct GoDurationError;
 
+/// A number of bytes as Kubernetes writes it: `1048576`, `64Mi`, `2Gi`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = ByteSizeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit {
+            "" => 1,
+            "Ki" => 1 << 10,
+            "Mi" => 1 << 20,
+            "Gi" => 1 << 30,
+            _ => return Err(ByteSizeError),
+        };
+        let number: u64 = number.parse().map_err(|_| ByteSizeError)?;
+        number.checked_mul(factor).map(Self).ok_or(ByteSizeError)
+    }
+}
+
+/// The text is not a number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a number of bytes such as 1048576, 64Mi or 2Gi")]
+pub struct ByteSizeError;
+
 /// `host:port`, `:port` (all interfaces) or `[v6]:port`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct HostPort {
@@ -193,6 +222,22 @@ mod tests {
             "99999999999999999999h",
         ] {
             assert!(bad.parse::<GoDuration>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_kubernetes() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("5", 5),
+            ("3Ki", 3072),
+            ("64Mi", 64 << 20),
+            ("2Gi", 2 << 30),
+        ] {
+            assert_eq!(text.parse(), Ok(ByteSize(bytes)));
+        }
+        for bad in ["", "Mi", "1M", "1.5Gi", "-1", "+1", "1 Mi", "99999999999Gi"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
         }
     }
 

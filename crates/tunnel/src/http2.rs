@@ -108,8 +108,9 @@ const MAX_STREAM_WINDOW: u32 = 16 * 1024 * 1024;
 /// Takes [`DATA_PAYLOAD`] with room for peers that round up.
 const MAX_FRAME_SIZE: u32 = 64 * 1024;
 
-/// Bytes of one stream that may wait for the socket; as much as a usual window.
-const MAX_SEND_BUFFER: usize = 1024 * 1024;
+/// Bytes of one stream that may wait for the socket: one full frame leaves while the next is read.
+/// What is beyond this waits at the relay, where it is counted.
+pub(crate) const MAX_SEND_BUFFER: usize = 2 * DATA_PAYLOAD;
 
 /// A CONNECT request or answer has a handful of short headers.
 const MAX_HEADER_LIST: u32 = 32 * 1024;

@@ -19,6 +19,8 @@ mod stream;
 mod target;
 pub mod throttle;
 pub mod tls;
+mod unread;
+mod unread_budget;
 
 pub use dial_error::DialError;
 pub use dialer::{Dialer, DialerConfig, DialerMetrics, ProxyServerDialer};
@@ -26,3 +28,4 @@ pub use error::TunnelError;
 pub use http2::{Http2Settings, IncomingConnect};
 pub use stream::TunnelStream;
 pub use target::{Target, TargetError};
+pub use unread_budget::UnreadBudget;

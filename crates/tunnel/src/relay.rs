@@ -4,10 +4,12 @@
 //! An end of file on one leg becomes the end of that direction on the other (half-close
 //! survives). A broken leg breaks the other too: nobody downstream may take a truncated transfer
 //! for a complete one. Credit goes back to a tunnel's sender only for what the other leg took, so
-//! back-pressure runs from the slow end to the source and a relay holds one window at most.
+//! back-pressure runs from the slow end to the source and a relay holds one window at most. What it
+//! holds is counted for the whole process ([`crate::UnreadBudget`]).
 //!
 //! The pumps are polled by hand: no task, timer or channel stands between two legs.
 
+mod backlog;
 mod streams;
 mod tcp;
 
@@ -15,6 +17,7 @@ use std::fmt;
 use std::io;
 use std::task::{Context, Poll};
 
+use backlog::Backlog;
 pub use streams::StreamRelay;
 pub use tcp::TcpRelay;
 

@@ -105,6 +105,12 @@ impl TunnelStream {
         self.unread.is_empty() && carrier!(self, carrier => carrier.at_end())
     }
 
+    /// Whether the peer sends more only for what was [released](Self::release): such a stream may
+    /// be read on while nobody takes what came, and holds a window at most.
+    pub(crate) fn has_credit_of_its_own(&self) -> bool {
+        matches!(self.carrier, Carrier::Http2(_))
+    }
+
     /// How many of `wanted` bytes may be sent now; at least one.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use cluster_proxy_tunnel::{Http2Settings, Target};
 
 use crate::commands::admin_flags::AdminFlags;
 use crate::commands::lease_flags;
-use crate::flags::{LogFlags, file};
+use crate::flags::{LogFlags, UnreadFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 use crate::role::Role;
 
@@ -191,6 +191,8 @@ pub(crate) struct Args {
     drain_timeout: GoDuration,
 
     #[command(flatten)]
+    unread: UnreadFlags,
+    #[command(flatten)]
     logs: LogFlags,
     #[command(flatten)]
     konnectivity: ForeignFlags<Konnectivity>,
@@ -255,6 +257,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         admin_server_port,
         admin,
         drain_timeout,
+        unread,
         logs,
         konnectivity,
     } = args;
@@ -337,6 +340,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             ping_interval: checked_ping_interval(ping_interval.0)?,
             ..Http2Settings::default()
         },
+        unread_limit: unread.bytes(),
         ..Config::new(
             server,
             tls.clone(),

@@ -22,7 +22,7 @@ use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 use crate::commands::admin_flags::AdminFlags;
 use crate::commands::agents::STATUS_PATH;
 use crate::commands::lease_flags;
-use crate::flags::{LogFlags, file};
+use crate::flags::{LogFlags, UnreadFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
 use crate::role::Role;
 
@@ -246,6 +246,8 @@ pub(crate) struct Args {
     graceful_shutdown_timeout: GoDuration,
 
     #[command(flatten)]
+    unread: UnreadFlags,
+    #[command(flatten)]
     logs: LogFlags,
     #[command(flatten)]
     konnectivity: ForeignFlags<Konnectivity>,
@@ -369,6 +371,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         admin_port,
         admin,
         graceful_shutdown_timeout,
+        unread,
         logs,
         konnectivity,
     } = args;
@@ -470,6 +473,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             backend_dial_timeout.0
         },
         http2: Http2Settings::default(),
+        unread_limit: unread.bytes(),
     };
     let server = ProxyServer::new(config, &mut role.registry, &role.readiness);
     let (status, drain) = (server.status(), role.drain.clone());

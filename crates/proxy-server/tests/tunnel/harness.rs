@@ -138,6 +138,7 @@ impl World {
             server_lease: options.lease,
             dial_limit: options.dial_limit,
             http2: Http2Settings::default(),
+            unread_limit: 64 * 1024 * 1024,
         };
         let (mut registry, drain) = (Registry::default(), Drain::new());
         let server = ProxyServer::new(config, &mut registry, &Readiness::new());

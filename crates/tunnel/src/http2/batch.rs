@@ -5,12 +5,15 @@
 //! is being polled, and the driver, once h2 has nothing more to do, writes what was gathered:
 //! h2 holds [`BatchedIo`], the driver its [`BatchHandle`]. Large frames pass straight through.
 //!
-//! It also counts what is received, for [`super::keepalive`].
+//! It also counts what is received, for [`super::keepalive`], and ends a turn in which much was:
+//! h2 takes frames for as long as there are any, and a peer that sends without pause would keep the
+//! thread from all others.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -37,6 +40,9 @@ struct Inner<T> {
     /// Whether something was written and not flushed.
     unflushed: bool,
     received: u64,
+    /// Received in this turn of the task, and when that began.
+    in_turn: usize,
+    turn_began: Instant,
     /// Why the last flush failed; h2 learns it with its next call.
     failed: Option<io::ErrorKind>,
 }
@@ -49,6 +55,8 @@ impl<T> BatchedIo<T> {
             written: 0,
             unflushed: false,
             received: 0,
+            in_turn: 0,
+            turn_began: Instant::now(),
             failed: None,
         };
         Self {
@@ -81,6 +89,7 @@ impl<T: AsyncWrite + Unpin> BatchHandle<T> {
     /// polled until it was pending.
     pub(crate) fn flush(&self, cx: &mut Context<'_>) {
         let mut inner = self.lock();
+        inner.in_turn = 0;
         if inner.unflushed
             && let Poll::Ready(Err(error)) = inner.poll_flush(cx)
         {
@@ -115,6 +124,15 @@ impl<T: AsyncWrite + Unpin> Inner<T> {
     }
 }
 
+impl<T> Inner<T> {
+    fn is_turn_over(&mut self) -> bool {
+        if self.in_turn == 0 {
+            self.turn_began = Instant::now();
+        }
+        self.in_turn >= TURN || (self.in_turn > 0 && self.turn_began.elapsed() >= TURN_TIME)
+    }
+}
+
 impl<T: AsyncRead + Unpin> AsyncRead for BatchedIo<T> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -122,9 +140,15 @@ impl<T: AsyncRead + Unpin> AsyncRead for BatchedIo<T> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut inner = self.shared.lock();
+        if inner.is_turn_over() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut inner.io).poll_read(cx, buf))?;
-        inner.received += (buf.filled().len() - before) as u64;
+        let read = buf.filled().len() - before;
+        inner.received += read as u64;
+        inner.in_turn += read;
         Poll::Ready(Ok(()))
     }
 }
@@ -178,6 +202,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for BatchedIo<T> {
 /// One full TLS record.
 const BATCH: usize = 16 * 1024;
 
+/// Two full frames.
+const TURN: usize = 2 * super::DATA_PAYLOAD;
+
+/// Ten thousand small frames are fewer bytes than that, and more work: a round trip of others waits
+/// for a few such turns.
+const TURN_TIME: Duration = Duration::from_millis(1);
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -196,8 +227,7 @@ mod tests {
             batched.flush().await.unwrap();
         }
         let mut seen = [0; 64];
-        let nothing =
-            tokio::time::timeout(std::time::Duration::from_millis(20), peer.read(&mut seen));
+        let nothing = tokio::time::timeout(Duration::from_millis(20), peer.read(&mut seen));
         assert!(nothing.await.is_err());
         poll_fn(|cx| {
             handle.flush(cx);
@@ -234,6 +264,35 @@ mod tests {
         read.unwrap();
         assert!(seen == sent, "{} bytes arrived", seen.len());
         drop(handle);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_never_pauses_does_not_keep_the_turn() {
+        let (io, mut peer) = tokio::io::duplex(8 * TURN);
+        let mut batched = BatchedIo::new(io);
+        let handle = batched.handle();
+        peer.write_all(&vec![0; 4 * TURN]).await.unwrap();
+        let mut bytes = vec![0; TURN];
+        let mut turns = Vec::new();
+        for _ in 0..4 {
+            let mut read = 0;
+            poll_fn(|cx| {
+                loop {
+                    let mut buf = ReadBuf::new(&mut bytes[..TURN / 4]);
+                    if Pin::new(&mut batched).poll_read(cx, &mut buf).is_pending() {
+                        handle.flush(cx);
+                        return Poll::Ready(());
+                    }
+                    read += buf.filled().len();
+                }
+            })
+            .await;
+            turns.push(read);
+        }
+        assert!(
+            turns.iter().all(|read| (1..2 * TURN).contains(read)),
+            "{turns:?}"
+        );
     }
 
     #[tokio::test]

@@ -13,13 +13,12 @@ use bytes::Bytes;
 use cluster_proxy_konnectivity_wire::PeerText;
 
 use crate::dial_error::DialError;
+use crate::unread::Unread;
 
 mod dial_request;
-mod inbound;
 mod user;
 
 pub(crate) use dial_request::DialRequest;
-use inbound::Inbound;
 pub(crate) use user::Pipe;
 
 /// What the task has of a connection.
@@ -39,7 +38,7 @@ struct State {
     outcome: Option<Result<(), DialError>>,
     answer: Option<Result<(), PeerText>>,
     // From the peer to the user.
-    inbound: Inbound,
+    inbound: Unread,
     end: Option<End>,
     /// Given to the user and not yet told to the flow policy.
     taken: usize,
@@ -155,7 +154,7 @@ impl Shared {
     /// The connection broke: nothing of it may look complete.
     pub(super) fn break_off(&self, why: &str) {
         let mut state = self.lock();
-        state.inbound = Inbound::default();
+        state.inbound = Unread::default();
         state.end = Some(End::Broken(why.to_owned()));
         state.drop_outbound();
         state.wake_all();

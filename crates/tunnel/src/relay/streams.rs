@@ -5,8 +5,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{Broke, Leg, Moved, Pumped, RelayEnd, Turns};
+use super::{Backlog, Broke, Leg, Moved, Pumped, RelayEnd, Turns};
+use crate::http2::MAX_SEND_BUFFER;
 use crate::stream::TunnelStream;
+use crate::unread_budget::UnreadBudget;
 
 /// A relay between two streams, as the proxy-server makes between a frontend and a lane. Dropped
 /// before its end, both are aborted.
@@ -28,6 +30,15 @@ impl StreamRelay {
             to_far: Pump::default(),
             to_near: Pump::default(),
         }
+    }
+
+    /// The same, and what its ends leave unread counts against `budget`: the relay breaks when the
+    /// room is needed.
+    #[must_use]
+    pub fn within(mut self, budget: &UnreadBudget) -> Self {
+        self.to_far.backlog.count_in(budget);
+        self.to_near.backlog.count_in(budget);
+        self
     }
 
     /// Moves bytes until both directions have ended or a leg broke.
@@ -84,6 +95,9 @@ impl StreamRelay {
 struct Pump {
     /// Read from the source and not yet taken by the sink.
     pending: Bytes,
+    /// What came after it while the sink took nothing.
+    backlog: Backlog,
+    source_ended: bool,
     moved: u64,
     done: bool,
 }
@@ -95,35 +109,126 @@ impl Pump {
         source: &mut TunnelStream,
         sink: &mut TunnelStream,
     ) -> Result<Pumped, Broke> {
+        self.backlog.check().map_err(Broke::Sink)?;
         let mut turns = Turns::new();
         while !self.done {
             if turns.poll_next(cx).is_pending() {
                 return Ok(Pumped::Starved);
             }
             if self.pending.is_empty() {
-                match source.poll_chunk(cx) {
+                match self.poll_source(cx, source) {
                     Poll::Ready(Ok(Some(chunk))) => self.pending = chunk,
                     Poll::Ready(Ok(None)) => {
                         sink.end_like(source).map_err(Broke::Sink)?;
                         self.done = true;
                         break;
                     }
-                    Poll::Ready(Err(error)) => return Err(Broke::Source(error)),
+                    Poll::Ready(Err(error)) => return Err(error),
                     Poll::Pending => return Ok(Pumped::Starved),
                 }
             }
             let taken = match sink.poll_capacity(cx, self.pending.len()) {
                 Poll::Ready(Ok(capacity)) => capacity,
                 Poll::Ready(Err(error)) => return Err(Broke::Sink(error)),
-                Poll::Pending => return Ok(Pumped::Blocked),
+                Poll::Pending => return self.read_on(cx, source),
             };
             let chunk = self.pending.split_to(taken);
             // The end of the source rides on its last bytes.
-            self.done = self.pending.is_empty() && source.at_end();
+            self.done = self.pending.is_empty() && self.backlog.is_empty() && source.at_end();
             sink.send(chunk, self.done).map_err(Broke::Sink)?;
             source.release(taken);
             self.moved += taken as u64;
         }
+        self.backlog.hold(0, self.moved, cx);
         Ok(Pumped::Done)
     }
+
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TunnelStream,
+    ) -> Poll<Result<Option<Bytes>, Broke>> {
+        if let Some(chunk) = self.backlog.pop() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        self.backlog.hold(0, self.moved, cx);
+        if self.source_ended {
+            return Poll::Ready(Ok(None));
+        }
+        match source.poll_chunk(cx) {
+            Poll::Ready(Ok(Some(chunk))) if chunk.len() <= SMALL => {
+                Poll::Ready(self.gather(cx, source, chunk))
+            }
+            other => other.map_err(Broke::Source),
+        }
+    }
+
+    /// Puts small chunks that are there at once into one: a frame costs h2 several hundred bytes
+    /// until it has left, and its sender a few.
+    fn gather(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TunnelStream,
+        first: Bytes,
+    ) -> Result<Option<Bytes>, Broke> {
+        let mut first = Some(first);
+        while source.has_credit_of_its_own() && self.backlog.len() < MAX_GATHERED {
+            match source.poll_chunk(cx) {
+                Poll::Ready(Ok(Some(next))) => {
+                    let is_last = next.len() > SMALL;
+                    if let Some(first) = first.take() {
+                        self.backlog.push(first);
+                    }
+                    self.backlog.push(next);
+                    if is_last {
+                        break;
+                    }
+                }
+                Poll::Ready(Ok(None)) => {
+                    self.source_ended = true;
+                    break;
+                }
+                Poll::Ready(Err(error)) => return Err(Broke::Source(error)),
+                Poll::Pending => break,
+            }
+        }
+        Ok(first.or_else(|| self.backlog.pop()))
+    }
+
+    /// Takes what the source has sent out of the frames it came in while the sink takes nothing:
+    /// memory is then as much as the bytes, and counted.
+    fn read_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TunnelStream,
+    ) -> Result<Pumped, Broke> {
+        if source.has_credit_of_its_own() {
+            if self.backlog.is_empty() {
+                self.backlog.push(std::mem::take(&mut self.pending));
+            }
+            while !self.source_ended {
+                match source.poll_chunk(cx) {
+                    Poll::Ready(Ok(Some(chunk))) => self.backlog.push(chunk),
+                    Poll::Ready(Ok(None)) => self.source_ended = true,
+                    Poll::Ready(Err(error)) => return Err(Broke::Source(error)),
+                    Poll::Pending => break,
+                }
+            }
+        }
+        // As much as the sink may hold back of what it took already, which it does not tell.
+        let sent = usize::try_from(self.moved).unwrap_or(usize::MAX);
+        let beside = self.pending.len() + sent.min(MAX_SEND_BUFFER);
+        self.backlog.hold(beside, self.moved, cx);
+        self.backlog.check().map_err(Broke::Sink)?;
+        Ok(Pumped::Blocked)
+    }
 }
+
+/// What is shorter is put together with what comes after it.
+const SMALL: usize = 1024;
+
+/// One full TLS record.
+const MAX_GATHERED: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests;

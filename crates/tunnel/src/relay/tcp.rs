@@ -16,9 +16,10 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use super::{Broke, Leg, Moved, Pumped, RelayEnd, Turns};
+use super::{Backlog, Broke, Leg, Moved, Pumped, RelayEnd, Turns};
 use crate::http2::DATA_PAYLOAD;
 use crate::stream::TunnelStream;
+use crate::unread_budget::UnreadBudget;
 
 /// A relay between a stream and a socket. Dropped before its end, the stream is reset and the
 /// socket closed with a TCP reset.
@@ -43,6 +44,14 @@ impl TcpRelay {
             to_near: FromSocket::default(),
             finished: false,
         }
+    }
+
+    /// The same, and what the socket's end leaves unread counts against `budget`: the relay breaks
+    /// when the room is needed.
+    #[must_use]
+    pub fn within(mut self, budget: &UnreadBudget) -> Self {
+        self.to_far.backlog.count_in(budget);
+        self
     }
 
     /// Moves bytes until both directions have ended or a leg broke.
@@ -101,6 +110,8 @@ impl Drop for TcpRelay {
 struct ToSocket {
     queue: VecDeque<Bytes>,
     queued: usize,
+    /// What came after the queue while the socket took nothing.
+    backlog: Backlog,
     source_ended: bool,
     done: bool,
     moved: u64,
@@ -113,6 +124,7 @@ impl ToSocket {
         source: &mut TunnelStream,
         socket: &mut TcpStream,
     ) -> Result<Pumped, Broke> {
+        self.backlog.check().map_err(Broke::Sink)?;
         let mut turns = Turns::new();
         while !self.done {
             if turns.poll_next(cx).is_pending() {
@@ -120,6 +132,7 @@ impl ToSocket {
             }
             let starved = self.gather(cx, source)?;
             if self.queue.is_empty() {
+                self.backlog.hold(0, self.moved, cx);
                 if self.source_ended {
                     shutdown(socket).map_err(Broke::Sink)?;
                     self.done = true;
@@ -131,8 +144,7 @@ impl ToSocket {
                 Poll::Ready(Ok(0)) => return Err(Broke::Sink(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => written,
                 Poll::Ready(Err(error)) => return Err(Broke::Sink(error)),
-                Poll::Pending if starved => return Ok(Pumped::Starved),
-                Poll::Pending => return Ok(Pumped::Blocked),
+                Poll::Pending => return self.read_on(cx, source, starved),
             };
             self.advance(written);
             source.release(written);
@@ -143,7 +155,15 @@ impl ToSocket {
 
     /// Takes what the stream has, up to one good write. Whether the stream had no more.
     fn gather(&mut self, cx: &mut Context<'_>, source: &mut TunnelStream) -> Result<bool, Broke> {
-        while !self.source_ended && self.queue.len() < MAX_SLICES && self.queued < MAX_GATHERED {
+        while self.queue.len() < MAX_SLICES && self.queued < MAX_GATHERED {
+            if let Some(chunk) = self.backlog.pop() {
+                self.queued += chunk.len();
+                self.queue.push_back(chunk);
+                continue;
+            }
+            if self.source_ended {
+                break;
+            }
             match source.poll_chunk(cx) {
                 Poll::Ready(Ok(Some(chunk))) => {
                     self.queued += chunk.len();
@@ -155,6 +175,39 @@ impl ToSocket {
             }
         }
         Ok(false)
+    }
+
+    /// Takes what the stream has sent out of the frames it came in while the socket takes nothing:
+    /// memory is then as much as the bytes, and counted. `starved` when the stream had no more.
+    fn read_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut TunnelStream,
+        mut starved: bool,
+    ) -> Result<Pumped, Broke> {
+        if source.has_credit_of_its_own() {
+            if self.backlog.is_empty() {
+                for chunk in std::mem::take(&mut self.queue) {
+                    self.backlog.push(chunk);
+                }
+                self.queued = 0;
+            }
+            while !self.source_ended && !starved {
+                match source.poll_chunk(cx) {
+                    Poll::Ready(Ok(Some(chunk))) => self.backlog.push(chunk),
+                    Poll::Ready(Ok(None)) => self.source_ended = true,
+                    Poll::Ready(Err(error)) => return Err(Broke::Source(error)),
+                    Poll::Pending => starved = true,
+                }
+            }
+        }
+        self.backlog.hold(self.queued, self.moved, cx);
+        self.backlog.check().map_err(Broke::Sink)?;
+        Ok(if starved {
+            Pumped::Starved
+        } else {
+            Pumped::Blocked
+        })
     }
 
     fn poll_write(&self, cx: &mut Context<'_>, socket: &mut TcpStream) -> Poll<io::Result<usize>> {

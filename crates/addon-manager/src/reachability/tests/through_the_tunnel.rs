@@ -58,6 +58,7 @@ async fn proxy_server(ca: &CertificateAuthority, drain: &Drain) -> (SocketAddr, 
         server_lease: None,
         dial_limit: cluster_proxy_proxy_server::DIAL_LIMIT,
         http2: Http2Settings::default(),
+        unread_limit: 16 * 1024 * 1024,
     };
     let server = ProxyServer::new(config, &mut Registry::default(), &Readiness::new());
     drain.spawn(server.run(drain.clone()));

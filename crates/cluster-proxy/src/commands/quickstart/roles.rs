@@ -137,6 +137,7 @@ impl Starting<'_> {
             server_lease: None,
             dial_limit: cluster_proxy_proxy_server::DIAL_LIMIT,
             http2: Http2Settings::default(),
+            unread_limit: crate::flags::default_unread_limit(),
         };
         let server = ProxyServer::new(config, &mut self.registry, &self.readiness);
         self.drain.spawn(server.run(self.drain.clone()));

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use cluster_proxy_konnectivity_wire::PeerText;
 
-use super::{End, Inbound, Shared, State, cut};
+use super::{End, Shared, State, cut};
 use crate::dial_error::DialError;
 use crate::http2::DATA_PAYLOAD;
 use crate::konnectivity::ready::Ready;
 use crate::stream::CountedStream;
+use crate::unread::Unread;
 
 /// The user's end. Dropped before both directions ended, the connection is aborted.
 #[derive(Debug)]
@@ -173,7 +174,7 @@ impl Drop for Pipe {
         self.tell(|state| {
             state.dropped = true;
             state.drop_outbound();
-            state.inbound = Inbound::default();
+            state.inbound = Unread::default();
         });
     }
 }
