@@ -15,6 +15,7 @@ use cluster_proxy_tunnel::tls::Accepted;
 use cluster_proxy_tunnel::{
     DialError, Http2Settings, IncomingConnect, Target, TunnelStream, UnreadBudget,
 };
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
@@ -61,11 +62,12 @@ impl FrontendPort {
         let stages = self.drain.child();
         let mut closing = pin!(stages.closing());
         let mut finished = false;
+        let dials = Arc::new(Semaphore::new(MAX_DIALS));
         let end = loop {
             tokio::select! {
                 incoming = connection.next() => match incoming {
                     Ok(incoming) => {
-                        let tunnel = Arc::clone(&self).tunnel(incoming, client.clone());
+                        let tunnel = Arc::clone(&self).tunnel(incoming, client.clone(), Arc::clone(&dials));
                         let token = self.open.token();
                         self.drain.spawn(async move {
                             tunnel.await;
@@ -85,12 +87,27 @@ impl FrontendPort {
 
     /// One tunnelled connection from its request to its end. It ends by itself when either the
     /// frontend connection or the agent's does.
-    async fn tunnel(self: Arc<Self>, mut incoming: IncomingConnect, client: String) {
+    async fn tunnel(
+        self: Arc<Self>,
+        mut incoming: IncomingConnect,
+        client: String,
+        dials: Arc<Semaphore>,
+    ) {
         let mut access = Access::new(client, &incoming, self.metrics.clone());
         let target = incoming.target().clone();
+        // A request and its reset often come together: the second is read before an agent is asked.
+        tokio::task::yield_now().await;
+        let opening = async {
+            let _turn = dials.acquire().await;
+            self.open_through_agent(&target, &mut access).await
+        };
         let opened = tokio::select! {
-            opened = self.open_through_agent(&target, &mut access) => opened,
-            () = incoming.abandoned() => return access.abandoned(),
+            biased;
+            () = incoming.abandoned() => None,
+            opened = opening => Some(opened),
+        };
+        let Some(opened) = opened else {
+            return access.abandoned();
         };
         let far = match opened {
             Ok(far) => far,
@@ -109,8 +126,24 @@ impl FrontendPort {
         access.ended(&end, relay.moved());
     }
 
-    /// Tries the agents that serve the target until one answers.
+    /// As [`try_agents`](Self::try_agents), and again a few times when all of them are full: dials
+    /// that others give up make room within moments.
     async fn open_through_agent(
+        &self,
+        target: &Target,
+        access: &mut Access,
+    ) -> Result<TunnelStream, DialError> {
+        for pause in OVERLOAD_PAUSES {
+            match self.try_agents(target, access).await {
+                Err(DialError::Overloaded { .. }) => tokio::time::sleep(pause).await,
+                opened => return opened,
+            }
+        }
+        self.try_agents(target, access).await
+    }
+
+    /// Tries the agents that serve the target until one answers.
+    async fn try_agents(
         &self,
         target: &Target,
         access: &mut Access,
@@ -152,6 +185,17 @@ const FORBIDDEN: &str = "this certificate may not open tunnels (an agent's, or n
 
 /// Long enough to tell a client why it is refused.
 const REFUSAL_TIME: Duration = Duration::from_secs(5);
+
+/// Dials of one frontend connection that agents have not answered yet; more wait. Who opens and
+/// resets without pause (CVE-2023-44487) fills neither a lane nor a target's backlog with them.
+const MAX_DIALS: usize = 256;
+
+/// Half a second in all: who is full for longer is.
+const OVERLOAD_PAUSES: [Duration; 3] = [
+    Duration::from_millis(50),
+    Duration::from_millis(150),
+    Duration::from_millis(300),
+];
 
 /// Agents that are lost or full at the same time; more would only take time.
 const MAX_AGENTS_TRIED: usize = 3;

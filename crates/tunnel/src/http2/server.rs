@@ -4,11 +4,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
+use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::Http2Settings;
 use super::batch::{BatchHandle, BatchedIo};
@@ -27,6 +27,7 @@ pub(crate) struct ServerLink<T> {
     keepalive: Keepalive,
     timeout: Duration,
     proxy: &'static str,
+    resets: Resets,
 }
 
 impl<T> ServerLink<T>
@@ -34,8 +35,8 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
 {
     /// Starts HTTP/2 on `io`, whose TLS handshake is done; `proxy` names this end in the
-    /// `Proxy-Status` of its answers. The peer may reset `resets_before_accept` streams before
-    /// they are seen here, or the connection ends.
+    /// `Proxy-Status` of its answers. The peer may reset `resets_before_accept` streams in a
+    /// second before they are seen here, or the connection ends (CVE-2023-44487).
     ///
     /// # Errors
     ///
@@ -64,6 +65,7 @@ where
             keepalive,
             timeout: settings.ping_timeout,
             proxy,
+            resets: Resets::new(resets_before_accept),
         })
     }
 
@@ -72,13 +74,23 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ServerStream, TunnelError>> {
-        match self.connection.poll_accept(cx) {
-            Poll::Ready(Some(Ok(stream))) => return Poll::Ready(Ok(stream)),
-            Poll::Ready(Some(Err(source))) => {
-                return Poll::Ready(Err(TunnelError::Http2 { source }));
+        loop {
+            match self.connection.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, mut respond)))) => {
+                    if !matches!(respond.poll_reset(cx), Poll::Ready(Ok(_))) {
+                        return Poll::Ready(Ok((request, respond)));
+                    }
+                    // Nobody waits for it. h2 counts those of one turn, and a turn is short.
+                    if self.resets.is_one_too_many() {
+                        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    }
+                }
+                Poll::Ready(Some(Err(source))) => {
+                    return Poll::Ready(Err(TunnelError::Http2 { source }));
+                }
+                Poll::Ready(None) => return Poll::Ready(Err(TunnelError::Closed)),
+                Poll::Pending => break,
             }
-            Poll::Ready(None) => return Poll::Ready(Err(TunnelError::Closed)),
-            Poll::Pending => {}
         }
         let batch = &self.batch;
         if self.keepalive.poll(cx, || batch.received()).is_ready() {
@@ -123,6 +135,35 @@ impl<T> std::fmt::Debug for ServerLink<T> {
         f.debug_struct("ServerLink").finish_non_exhaustive()
     }
 }
+
+/// Streams that the peer gave up before they were seen here.
+#[derive(Debug)]
+struct Resets {
+    allowed: usize,
+    counted: usize,
+    since: Instant,
+}
+
+impl Resets {
+    fn new(allowed: usize) -> Self {
+        Self {
+            allowed,
+            counted: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn is_one_too_many(&mut self) -> bool {
+        if self.since.elapsed() > RESETS_PERIOD {
+            self.since = Instant::now();
+            self.counted = 0;
+        }
+        self.counted += 1;
+        self.counted > self.allowed
+    }
+}
+
+const RESETS_PERIOD: Duration = Duration::from_secs(1);
 
 /// The CONNECT stream, when it is one with a valid target; answered here otherwise.
 pub(crate) fn read_connect(
