@@ -26,7 +26,8 @@ async fn config(world: &World, server: SocketAddr, cluster: &str) -> AgentConfig
     let address = server.to_string().parse().unwrap();
     let mut config = world.agent_config(address, &leaf, &announcing(cluster), own);
     config.lanes = 2;
-    config.lane_idle = Duration::from_millis(300);
+    // Long enough for all lanes to come up before the first becomes idle.
+    config.lane_idle = Duration::from_secs(2);
     config
 }
 
@@ -80,7 +81,7 @@ async fn busy_lanes_bring_more_and_idle_ones_close() {
     busy.shutdown().await;
     // Those that are always kept stay, and work.
     eventually(|| server.metric(LANES) == 2.0).await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    tokio::time::sleep(Duration::from_millis(2500)).await;
     assert_eq!(server.metric(LANES), 2.0);
     open(&dialer).await;
 }
