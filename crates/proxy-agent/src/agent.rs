@@ -103,7 +103,7 @@ impl ProxyAgent {
         let due = self.sync_forever
             || match missing {
                 Missing::Nothing => false,
-                Missing::Lanes => self.fruitless < MAX_FRUITLESS,
+                Missing::Lanes => self.fruitless < self.fruitless_limit(),
                 Missing::Servers => true,
             };
         if !due {
@@ -188,6 +188,15 @@ impl ProxyAgent {
         }
     }
 
+    /// See [`FRUITLESS_FOR_EACH`].
+    fn fruitless_limit(&self) -> u32 {
+        let (_, servers) = self.servers.counts();
+        let servers = u32::try_from(servers).unwrap_or(u32::MAX);
+        FRUITLESS_FOR_EACH
+            .saturating_mul(servers)
+            .min(MAX_FRUITLESS)
+    }
+
     /// Begins the back-off anew, unless lanes follow each other too fast.
     fn note_stable(&mut self) {
         if self
@@ -217,5 +226,9 @@ const TROUBLE_LOG_INTERVAL: Duration = Duration::from_secs(60);
 const FLAPPING: Duration = Duration::from_secs(10);
 
 /// Behind one address an attempt may land on any server. When only lanes are missing, and this many
-/// attempts brought none, those there are have to do until something changes.
-const MAX_FRUITLESS: u32 = 8;
+/// attempts for each server brought none, those there are have to do until something changes.
+/// Of n servers one is missed 8 n times in a row by chance in one of 3000 cases.
+const FRUITLESS_FOR_EACH: u32 = 8;
+
+/// However many servers there are.
+const MAX_FRUITLESS: u32 = 64;
