@@ -45,7 +45,7 @@ impl Targets {
             Err(error) => {
                 self.metrics.dial(error.reason());
                 tracing::info!(%target, reason = error.reason(), "not connected: {error}");
-                return incoming.refuse(&error);
+                return incoming.refuse(&error).await;
             }
         };
         self.metrics.dial("connected");

@@ -10,6 +10,7 @@ mod agent_table_config_map;
 mod agent_table_file;
 mod agents;
 mod config;
+mod frontend_client;
 mod frontend_port;
 mod listener;
 mod metrics;

@@ -9,3 +9,4 @@ pub mod logs;
 pub mod operations;
 pub mod read_ahead;
 pub mod readiness;
+pub mod unix_socket;

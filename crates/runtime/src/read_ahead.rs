@@ -32,6 +32,11 @@ impl<Io: AsyncRead + Unpin> ReadAhead<Io> {
         }
     }
 
+    /// The socket itself, for its options. Whoever reads from it loses bytes for the others.
+    pub fn get_ref(&self) -> &Io {
+        &self.socket
+    }
+
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.buffer.reserve(self.read_size);
         let limit = self.read_size;

@@ -1,6 +1,7 @@
 //! Servers, agents, dialers and targets for one test.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use cluster_proxy_proxy_server::{
 };
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
+use cluster_proxy_runtime::unix_socket::UnixSocket;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 use cluster_proxy_tunnel::konnectivity::KONNECTIVITY_ALPN;
 use cluster_proxy_tunnel::{
@@ -69,6 +71,8 @@ pub(crate) struct ServerOptions {
     pub(crate) table: Option<WatchedAgentTable>,
     /// What agents are offered.
     pub(crate) agent_alpn: AgentAlpn,
+    /// The frontend's Unix socket.
+    pub(crate) socket: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -81,6 +85,7 @@ impl Default for ServerOptions {
             ports: None,
             table: None,
             agent_alpn: LANES,
+            socket: None,
         }
     }
 }
@@ -96,7 +101,7 @@ impl World {
         let any = "127.0.0.1:0".parse().unwrap();
         let (frontend, agents) = options.ports.unwrap_or((any, any));
         let frontend = self
-            .port(frontend, Leaf::proxy_server(sans()), &[FRONTEND_ALPN])
+            .port(frontend, Leaf::proxy_server(sans()), &FRONTEND_ALPN)
             .await;
         let agents = self
             .port(agents, Leaf::agent_server(sans()), options.agent_alpn)
@@ -106,7 +111,10 @@ impl World {
             agents.listener.local_addr().unwrap(),
         );
         let config = Config {
-            frontend,
+            frontend: Some(frontend),
+            frontend_socket: options
+                .socket
+                .map(|path| UnixSocket::bind("socket", &path, true).unwrap()),
             agents,
             server_id: options.server_id.to_owned(),
             server_count: options.server_count,
