@@ -69,7 +69,7 @@ async fn agent(io: DuplexStream, token: Option<&Token>) {
                 assert_ne!(incoming.target().port(), 0);
                 if incoming.target().port() % 2 == 0 {
                     let details = incoming.target().to_string();
-                    incoming.refuse(&DialError::Refused { details });
+                    incoming.refuse(&DialError::Refused { details }).await;
                 } else {
                     drop(incoming.accept());
                 }

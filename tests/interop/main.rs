@@ -62,11 +62,35 @@ fn main() -> ExitCode {
             ("ours × ours × grpc", |f: &Fixture| {
                 f.cell(OURS, Frontend::Grpc)
             }),
+            ("ours × ours × grpc unix", |f: &Fixture| {
+                f.cell(OURS, Frontend::GrpcUnix)
+            }),
+            ("ours × ours × http-connect", |f: &Fixture| {
+                f.cell(OURS, Frontend::HttpConnect)
+            }),
+            ("ours × ours × http-connect unix", |f: &Fixture| {
+                f.cell(OURS, Frontend::HttpConnectUnix)
+            }),
+            ("ours × ours × curl", |f: &Fixture| {
+                f.cell(OURS, Frontend::Curl)
+            }),
             ("ours × go × http2-connect", |f: &Fixture| {
                 f.cell(OURS_GO, Frontend::Http2Connect)
             }),
             ("ours × go × grpc", |f: &Fixture| {
                 f.cell(OURS_GO, Frontend::Grpc)
+            }),
+            ("ours × go × grpc unix", |f: &Fixture| {
+                f.cell(OURS_GO, Frontend::GrpcUnix)
+            }),
+            ("ours × go × http-connect", |f: &Fixture| {
+                f.cell(OURS_GO, Frontend::HttpConnect)
+            }),
+            ("ours × go × http-connect unix", |f: &Fixture| {
+                f.cell(OURS_GO, Frontend::HttpConnectUnix)
+            }),
+            ("ours × go × curl", |f: &Fixture| {
+                f.cell(OURS_GO, Frontend::Curl)
             }),
             ("go × ours × grpc", |f: &Fixture| {
                 f.cell(GO_OURS, Frontend::Grpc)

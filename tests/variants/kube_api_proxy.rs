@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use cluster_proxy_identity::tls::ClientTls;
 use cluster_proxy_testkit::process::Running;
 use cluster_proxy_tunnel::dialer::{Connection, Dialer as _};
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::{DialError, DialerConfig, DialerMetrics, ProxyServerDialer, Target};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -119,7 +119,7 @@ impl Tunnel {
         let secret =
             |field| setting.hub(&["get", "secret", CLIENT_SECRET, "-o", &base64_field(field)]);
         let (ca, cert, key) = (secret("ca.crt")?, secret("tls.crt")?, secret("tls.key")?);
-        let alpn = vec![FRONTEND_ALPN.to_vec()];
+        let alpn = vec![HTTP2_ALPN.to_vec()];
         let pair = Some((cert.as_bytes(), key.as_bytes()));
         let tls = ClientTls::from_pem(ca.as_bytes(), pair, alpn)?;
         let server = Target::new("localhost", port)?;

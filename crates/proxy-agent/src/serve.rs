@@ -51,7 +51,7 @@ impl Targets {
                 self.metrics.dial(error.reason());
                 self.metrics.konnectivity.not_dialled(error.reason());
                 tracing::info!(%target, reason = error.reason(), "not connected: {error}");
-                return incoming.refuse(&error);
+                return incoming.refuse(&error).await;
             }
         };
         self.metrics.dial("connected");

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cluster_proxy_identity::tls::ServerTls;
+use cluster_proxy_runtime::unix_socket::UnixSocket;
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::konnectivity::KONNECTIVITY_ALPN;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
@@ -18,8 +19,11 @@ use crate::server_lease::ServerLeaseConfig;
 #[derive(Debug)]
 pub struct Config {
     /// Where users of the tunnel connect. Its TLS requires client certificates and offers
-    /// [`cluster_proxy_tunnel::frontend::FRONTEND_ALPN`].
-    pub frontend: Port,
+    /// [`cluster_proxy_tunnel::frontend::FRONTEND_ALPN`]. At least one of this and
+    /// [`frontend_socket`](Self::frontend_socket) is there.
+    pub frontend: Option<Port>,
+    /// Where users on this machine connect, without TLS: whoever the file system lets.
+    pub frontend_socket: Option<UnixSocket>,
     /// Where agents connect. Its TLS asks for client certificates and offers
     /// [`AGENT_ALPN`].
     pub agents: Port,

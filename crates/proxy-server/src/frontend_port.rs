@@ -1,25 +1,26 @@
-//! The port that users of the tunnel dial: each CONNECT stream, and each stream of a konnectivity
-//! client, is joined with one through an agent.
+//! The port and the Unix socket that users of the tunnel dial: each CONNECT, and each stream of a
+//! konnectivity client, is joined with a stream through an agent.
 
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_proxy_identity::PeerIdentity;
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_tunnel::frontend::FrontendConnection;
 use cluster_proxy_tunnel::relay::StreamRelay;
 use cluster_proxy_tunnel::throttle::Throttle;
 use cluster_proxy_tunnel::tls::Accepted;
 use cluster_proxy_tunnel::{
-    DialError, Http2Settings, IncomingConnect, Target, TunnelStream, UnreadBudget,
+    ClientSocket, DialError, Http2Settings, IncomingConnect, Target, TunnelStream, UnreadBudget,
 };
+use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::access::Access;
 use crate::agents::Agents;
+use crate::frontend_client::FrontendClient;
 use crate::metrics::Metrics;
 
 /// What every frontend connection of this server shares.
@@ -37,27 +38,49 @@ pub(crate) struct FrontendPort {
 }
 
 impl FrontendPort {
-    /// Serves one connection to its end.
-    pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) {
-        let _open = self.open.token();
+    /// Serves one connection over TLS to its end.
+    pub(crate) async fn serve_tls(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) {
         let Accepted {
-            stream, identity, ..
+            stream,
+            alpn,
+            identity,
         } = accepted;
-        let mut connection = match FrontendConnection::open_over(stream, &self.http2).await {
-            Ok(connection) => connection.with_konnectivity(),
+        let socket = ClientSocket::Tls(Box::new(stream));
+        let client = FrontendClient::Certificate { identity, peer };
+        self.serve(socket, alpn.as_deref(), client).await;
+    }
+
+    /// Serves one connection on the Unix socket to its end.
+    pub(crate) async fn serve_unix(self: Arc<Self>, socket: UnixStream) {
+        let client = FrontendClient::of_unix(&socket);
+        self.serve(ClientSocket::Unix(socket), None, client).await;
+    }
+
+    async fn serve(
+        self: Arc<Self>,
+        socket: ClientSocket,
+        alpn: Option<&[u8]>,
+        client: FrontendClient,
+    ) {
+        let _open = self.open.token();
+        // Its room is needed for a moment only.
+        let opening = Box::pin(FrontendConnection::open(socket, alpn, &self.http2));
+        let mut connection = match opening.await {
+            Ok(connection) => connection,
             Err(error) => {
-                tracing::info!(%peer, "a frontend connection did not begin: {}", error.in_full());
+                tracing::info!(peer = %client, "a frontend connection did not begin: {}", error.in_full());
                 return;
             }
         };
-        let client = client_name(&identity);
-        if identity.may_be_an_agent() || identity == PeerIdentity::Anonymous {
+        let name = client.name();
+        if !client.may_open_tunnels() {
             if let Some(left_out) = self.refusals.pass() {
-                tracing::warn!(%peer, client, left_out, "refused on the frontend port: {FORBIDDEN}");
+                tracing::warn!(peer = %client, client = name, left_out, "refused on the frontend port: {FORBIDDEN}");
             }
             return self.refuse_all(connection).await;
         }
-        tracing::debug!(%peer, client, "frontend connected");
+        let protocol = connection.protocol();
+        tracing::debug!(peer = %client, client = name, protocol, "frontend connected");
         // A child's token of its own: this is polled with every frame.
         let stages = self.drain.child();
         let mut closing = pin!(stages.closing());
@@ -65,9 +88,14 @@ impl FrontendPort {
         let dials = Arc::new(Semaphore::new(MAX_DIALS));
         let end = loop {
             tokio::select! {
+                biased;
+                () = &mut closing, if !finished => {
+                    finished = true;
+                    connection.finish();
+                }
                 incoming = connection.next() => match incoming {
                     Ok(incoming) => {
-                        let tunnel = Arc::clone(&self).tunnel(incoming, client.clone(), Arc::clone(&dials));
+                        let tunnel = Arc::clone(&self).tunnel(incoming, name.clone(), Arc::clone(&dials));
                         let token = self.open.token();
                         self.drain.spawn(async move {
                             tunnel.await;
@@ -76,13 +104,9 @@ impl FrontendPort {
                     }
                     Err(end) => break end,
                 },
-                () = &mut closing, if !finished => {
-                    finished = true;
-                    connection.finish();
-                }
             }
         };
-        tracing::debug!(%peer, client, reason = end.reason(), "frontend disconnected: {}", end.in_full());
+        tracing::debug!(peer = %client, client = name, protocol, reason = end.reason(), "frontend disconnected: {}", end.in_full());
     }
 
     /// One tunnelled connection from its request to its end. It ends by itself when either the
@@ -113,7 +137,7 @@ impl FrontendPort {
             Ok(far) => far,
             Err(error) => {
                 access.failed(&error);
-                return incoming.refuse(&error);
+                return incoming.refuse(&error).await;
             }
         };
         access.opened();
@@ -164,16 +188,12 @@ impl FrontendPort {
         Err(last)
     }
 
-    /// Answers every stream with 403 until the client goes, or for a moment.
-    async fn refuse_all<T>(&self, mut connection: FrontendConnection<T>)
-    where
-        T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    {
+    /// Answers every request with 403 until the client goes, or for a moment.
+    async fn refuse_all(&self, mut connection: FrontendConnection) {
         let refusing = async {
             while let Ok(incoming) = connection.next().await {
-                incoming.refuse(&DialError::Forbidden {
-                    details: FORBIDDEN.to_owned(),
-                });
+                let details = FORBIDDEN.to_owned();
+                incoming.refuse(&DialError::Forbidden { details }).await;
                 connection.finish();
             }
         };
@@ -199,13 +219,3 @@ const OVERLOAD_PAUSES: [Duration; 3] = [
 
 /// Agents that are lost or full at the same time; more would only take time.
 const MAX_AGENTS_TRIED: usize = 3;
-
-/// The client as logs name it. A certificate's common name may hold anything.
-fn client_name(identity: &PeerIdentity) -> String {
-    match identity {
-        PeerIdentity::Anonymous => "anonymous".to_owned(),
-        PeerIdentity::UserServer => "user-server".to_owned(),
-        PeerIdentity::Agent(agent) => format!("agent of {}", agent.cluster),
-        PeerIdentity::Client { common_name } => common_name.escape_debug().take(256).collect(),
-    }
-}

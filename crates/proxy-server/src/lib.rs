@@ -12,6 +12,7 @@ mod agent_table_file;
 mod agent_tokens;
 mod agents;
 mod config;
+mod frontend_client;
 mod frontend_port;
 mod konnectivity_metrics;
 mod lease_metrics;

@@ -1,4 +1,4 @@
-//! Accepting TLS connections for as long as the process does: no error of one connection, and no
+//! Accepting connections for as long as the process does: no error of one connection, and no
 //! lack of descriptors, ends the loop.
 //!
 //! Each handshake runs in a task of its own with a deadline; so many at most, that who connects
@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_proxy_runtime::drain::Drain;
+use cluster_proxy_runtime::unix_socket::UnixSocket;
 use cluster_proxy_tunnel::throttle::Throttle;
 use cluster_proxy_tunnel::tls::{self, Accepted};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 
 use crate::config::Port;
@@ -46,10 +47,7 @@ pub(crate) async fn run<S, F>(
         let (socket, peer, permit) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                if let Some(left_out) = accept_trouble.pass() {
-                    tracing::warn!(port = name, %error, left_out, "cannot accept connections");
-                }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                pause_after(&error, name, &accept_trouble).await;
                 continue;
             }
         };
@@ -66,6 +64,34 @@ pub(crate) async fn run<S, F>(
             serving.await;
         });
     }
+}
+
+/// The same on a Unix socket, where there is no handshake. Its file goes when this ends.
+pub(crate) async fn run_unix<S, F>(name: &'static str, socket: UnixSocket, drain: Drain, serve: S)
+where
+    S: Fn(UnixStream) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let accept_trouble = Throttle::new(LOG_INTERVAL);
+    loop {
+        let accepted = tokio::select! {
+            () = drain.closing() => return,
+            accepted = socket.listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                drain.spawn_until_ended(serve(stream));
+            }
+            Err(error) => pause_after(&error, name, &accept_trouble).await,
+        }
+    }
+}
+
+async fn pause_after(error: &io::Error, port: &'static str, throttle: &Throttle) {
+    if let Some(left_out) = throttle.pass() {
+        tracing::warn!(port, %error, left_out, "cannot accept connections");
+    }
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// Connections that may shake hands at once. A whole fleet reconnecting gets through in turns; as

@@ -1,4 +1,4 @@
-//! The proxy-server: two listeners, the table between them, and the order in which it ends.
+//! The proxy-server: its listeners, the table between them, and the order in which it ends.
 
 use std::sync::{Arc, Mutex};
 
@@ -68,6 +68,7 @@ impl ProxyServer {
     pub async fn run(self, drain: Drain) {
         let Config {
             frontend,
+            frontend_socket,
             agents: port,
             server_id,
             server_count,
@@ -113,27 +114,36 @@ impl ProxyServer {
             refusals: Throttle::new(REFUSAL_LOG_INTERVAL),
             open: open.clone(),
         });
-        let accepting = [
-            drain.spawn(listener::run(
-                "agent",
-                port,
-                drain.clone(),
-                self.metrics.clone(),
-                move |accepted, peer| Arc::clone(&agent_port).serve(accepted, peer),
-            )),
-            drain.spawn(listener::run(
+        let mut accepting = vec![drain.spawn(listener::run(
+            "agent",
+            port,
+            drain.clone(),
+            self.metrics.clone(),
+            move |accepted, peer| Arc::clone(&agent_port).serve(accepted, peer),
+        ))];
+        if let Some(frontend) = frontend {
+            let frontend_port = Arc::clone(&frontend_port);
+            accepting.push(drain.spawn(listener::run(
                 "frontend",
                 frontend,
                 drain.clone(),
                 self.metrics,
-                move |accepted, peer| Arc::clone(&frontend_port).serve(accepted, peer),
-            )),
-        ];
+                move |accepted, peer| Arc::clone(&frontend_port).serve_tls(accepted, peer),
+            )));
+        }
+        if let Some(socket) = frontend_socket {
+            accepting.push(drain.spawn(listener::run_unix(
+                "frontend socket",
+                socket,
+                drain.clone(),
+                move |socket| Arc::clone(&frontend_port).serve_unix(socket),
+            )));
+        }
         self.ready.set(true);
         drain.started().await;
         agents.drain();
         for listener in accepting {
-            // Fails only when the loop panicked; the other one still has to end.
+            // Fails only when the loop panicked; the others still have to end.
             let _ = listener.await;
         }
         self.ready.set(false);

@@ -13,3 +13,4 @@ pub mod operations;
 pub mod read_ahead;
 pub mod readiness;
 pub mod tasks;
+pub mod unix_socket;

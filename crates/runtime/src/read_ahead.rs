@@ -32,7 +32,7 @@ impl<Io: AsyncRead + Unpin> ReadAhead<Io> {
         }
     }
 
-    /// The socket, for its options.
+    /// The socket, for its options. Whoever reads from it loses bytes for the others.
     #[must_use]
     pub fn get_ref(&self) -> &Io {
         &self.socket

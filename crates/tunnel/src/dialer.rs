@@ -25,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use crate::dial_error::DialError;
-use crate::frontend::FRONTEND_ALPN;
+use crate::frontend::HTTP2_ALPN;
 use crate::http2::Http2Settings;
 use crate::http2::client::{ClientLink, ConnectFailure, SLOW_ANSWER, is_loss_of_link};
 use crate::stream::TunnelStream;
@@ -114,7 +114,7 @@ impl ProxyServerDialer {
     pub fn new(config: DialerConfig, metrics: DialerMetrics) -> Result<Self, TargetError> {
         let host = config.server.host();
         let server_name = ServerName::try_from(host).map_err(|_| TargetError::Host)?;
-        let tls = config.tls.with_alpn(&[FRONTEND_ALPN]);
+        let tls = config.tls.with_alpn(&[HTTP2_ALPN]);
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
@@ -316,7 +316,7 @@ impl Inner {
         let connected = tls::connect(socket, self.server_name.clone(), config, limit)
             .await
             .map_err(|error| unreachable(format!("TLS: {error}: {}", tls::explain(&error))))?;
-        if connected.alpn.as_deref() != Some(FRONTEND_ALPN) {
+        if connected.alpn.as_deref() != Some(HTTP2_ALPN) {
             return Err(unreachable(
                 "it offers no HTTP/2: is this the port for users of the tunnel (8090)?".to_owned(),
             ));

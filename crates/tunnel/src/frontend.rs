@@ -1,56 +1,87 @@
-//! The proxy-server's face to the users of the tunnel: HTTP/2 with one CONNECT stream for each
-//! tunnelled connection (RFC 9113 section 8.5), whose other end is [`crate::ProxyServerDialer`], and
-//! where it is wanted one gRPC stream of konnectivity's `ProxyService`, on the same connections.
+//! The proxy-server's face to the users of the tunnel. One listener takes whatever they speak:
+//! CONNECT of HTTP/2, konnectivity's gRPC `ProxyService`, and CONNECT of HTTP/1.1, over mutual TLS
+//! or on a Unix socket.
+//!
+//! TLS's ALPN says which of the two HTTPs it is where it says `h2`; the first bytes do otherwise.
+
+mod head;
+mod http1;
+mod http2;
+mod replayed;
 
 use std::future::poll_fn;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use cluster_proxy_konnectivity_wire::headers::PROXY_PATH;
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
-use crate::dial_error::DialError;
+use crate::client_socket::ClientSocket;
 use crate::error::TunnelError;
-use crate::http2::server::{ServerLink, read_connect};
 use crate::http2::{Http2Settings, IncomingConnect};
-use crate::konnectivity::{self, PendingClient};
 
-/// The TLS application protocol (RFC 7301) of a frontend connection.
-pub const FRONTEND_ALPN: &[u8] = b"h2";
+pub use head::{ConnectHead, HeadError};
+use http1::Http1Frontend;
+pub(crate) use http1::PendingConnect;
+pub use http2::Http2Frontend;
+use replayed::Replayed;
+
+/// The TLS application protocol (RFC 7301) of users that speak HTTP/2.
+pub const HTTP2_ALPN: &[u8] = b"h2";
+
+/// The TLS application protocols of a frontend, the best first.
+pub const FRONTEND_ALPN: [&[u8]; 2] = [HTTP2_ALPN, b"http/1.1"];
 
 /// One user's connection. Everything on it moves only while [`next`](Self::next) is polled.
 #[derive(Debug)]
-pub struct FrontendConnection<T> {
-    link: ServerLink<T>,
-    /// Calls that have not said yet what they want dialled.
-    clients: Vec<PendingClient>,
-    patience: Duration,
-    serves_konnectivity: bool,
+pub struct FrontendConnection {
+    spoken: Spoken,
 }
 
-impl<T> FrontendConnection<T>
-where
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    /// Starts over `io`, whose TLS handshake with [`FRONTEND_ALPN`] is done.
+#[derive(Debug)]
+enum Spoken {
+    /// Any number of tunnelled connections.
+    Http2(Box<Http2Frontend<Replayed>>),
+    /// One.
+    Http1(Box<Http1Frontend>),
+}
+
+impl FrontendConnection {
+    /// Finds out what is spoken on `socket`; `alpn` is what TLS agreed on.
     ///
     /// # Errors
     ///
-    /// When the user does not begin HTTP/2 within the handshake time-out.
-    pub async fn open_over(io: T, settings: &Http2Settings) -> Result<Self, TunnelError> {
+    /// When the user says nothing, or nothing known, within the handshake time-out.
+    pub async fn open(
+        mut socket: ClientSocket,
+        alpn: Option<&[u8]>,
+        settings: &Http2Settings,
+    ) -> Result<Self, TunnelError> {
+        let limit = settings.handshake_timeout;
+        let mut first = BytesMut::new();
+        if alpn == Some(HTTP2_ALPN) {
+            return Self::http2(Replayed::new(first, socket), settings).await;
+        }
+        let reading = read_until_known(&mut socket, &mut first);
+        let is_http2 = timeout(limit, reading)
+            .await
+            .map_err(|_| TunnelError::TimedOut {
+                step: "the first bytes",
+                limit,
+            })??;
+        if is_http2 {
+            return Self::http2(Replayed::new(first, socket), settings).await;
+        }
+        let connection = Http1Frontend::new(socket, first, limit);
         Ok(Self {
-            link: ServerLink::start(io, PROXY, MAX_RESETS, settings).await?,
-            clients: Vec::new(),
-            patience: settings.handshake_timeout,
-            serves_konnectivity: false,
+            spoken: Spoken::Http1(Box::new(connection)),
         })
     }
 
-    /// The same, for konnectivity's clients as well.
-    #[must_use]
-    pub fn with_konnectivity(mut self) -> Self {
-        self.serves_konnectivity = true;
-        self
+    async fn http2(io: Replayed, settings: &Http2Settings) -> Result<Self, TunnelError> {
+        let connection = Http2Frontend::open_over(io, settings).await?;
+        Ok(Self {
+            spoken: Spoken::Http2(Box::new(connection)),
+        })
     }
 
     /// The next connection asked for. Nothing is lost when the future is dropped and asked for
@@ -60,60 +91,58 @@ where
     ///
     /// What ended the connection: [`TunnelError::Closed`] when it was in order.
     pub async fn next(&mut self) -> Result<IncomingConnect, TunnelError> {
-        poll_fn(|cx| self.poll_next(cx)).await
+        poll_fn(|cx| match &mut self.spoken {
+            Spoken::Http2(connection) => connection.poll_next(cx),
+            Spoken::Http1(connection) => connection.poll_next(cx),
+        })
+        .await
     }
 
-    /// Takes no more streams (GOAWAY); after the last of those open the connection ends.
+    /// Takes no more requests; what is open goes on. After the last of it the connection ends.
     pub fn finish(&mut self) {
-        self.link.finish();
+        match &mut self.spoken {
+            Spoken::Http2(connection) => connection.finish(),
+            Spoken::Http1(connection) => connection.finish(),
+        }
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<IncomingConnect, TunnelError>> {
-        while let Poll::Ready(stream) = self.link.poll_stream(cx) {
-            let (request, mut respond) = stream?;
-            if !self.serves_konnectivity || !konnectivity::is_call(&request, PROXY_PATH) {
-                if let Some(incoming) = read_connect(request, respond, PROXY) {
-                    return Poll::Ready(Ok(incoming));
-                }
-            } else if self.clients.len() < MAX_CLIENTS {
-                let client = PendingClient::of_call(request, respond, self.patience);
-                self.clients.extend(client);
-            } else {
-                PendingClient::refuse_call(&mut respond);
-            }
+    /// The protocol's name, for logs.
+    #[must_use]
+    pub fn protocol(&self) -> &'static str {
+        match self.spoken {
+            Spoken::Http2(_) => "HTTP/2",
+            Spoken::Http1(_) => "HTTP/1.1",
         }
-        self.poll_clients(cx).map(Ok)
-    }
-
-    fn poll_clients(&mut self, cx: &mut Context<'_>) -> Poll<IncomingConnect> {
-        let mut index = 0;
-        while let Some(client) = self.clients.get_mut(index) {
-            let Poll::Ready(address) = client.poll_address(cx) else {
-                index += 1;
-                continue;
-            };
-            let client = self.clients.swap_remove(index);
-            match address.map(|address| address.parse()) {
-                Some(Ok(target)) => {
-                    return Poll::Ready(IncomingConnect::of_client(target, client));
-                }
-                Some(Err(error)) => client.refuse(&DialError::Invalid {
-                    details: format!("target: {error}"),
-                }),
-                None => {}
-            }
-        }
-        Poll::Pending
     }
 }
 
+/// Reads into `first` until it is, or is not, the preface of HTTP/2 (RFC 9113 section 3.4).
+async fn read_until_known(
+    socket: &mut ClientSocket,
+    first: &mut BytesMut,
+) -> Result<bool, TunnelError> {
+    loop {
+        let known = first.len().min(PREFACE.len());
+        if first[..known] != PREFACE[..known] {
+            return Ok(false);
+        }
+        if known == PREFACE.len() {
+            return Ok(true);
+        }
+        // As much as a head has: nothing of it is thrown away.
+        first.reserve(FIRST_READ);
+        match socket.read_buf(first).await {
+            Ok(0) => return Err(TunnelError::Closed),
+            Ok(_) => {}
+            Err(error) => return Err(http1::broken(&error)),
+        }
+    }
+}
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A CONNECT head, or a preface and its SETTINGS.
+const FIRST_READ: usize = 1024;
+
 /// How this end calls itself in `Proxy-Status`.
 const PROXY: &str = "proxy-server";
-
-/// Streams a user may reset before they are seen here (CVE-2023-44487). A burst of cancelled
-/// dials is honest.
-const MAX_RESETS: usize = 256;
-
-/// A client says what it wants dialled right after its call: so many on one connection are a burst,
-/// and are looked at in turn.
-const MAX_CLIENTS: usize = 256;

@@ -9,6 +9,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::dial_error::DialError;
+use crate::frontend::PendingConnect;
 use crate::konnectivity::{DialRequest, PendingClient};
 use crate::stream::TunnelStream;
 use crate::target::Target;
@@ -32,6 +33,8 @@ enum Asker {
     Server(DialRequest),
     /// A konnectivity client, on a stream of its own.
     Client(Box<PendingClient>),
+    /// A client that has said CONNECT on a socket of its own.
+    Socket(Box<PendingConnect>),
 }
 
 impl IncomingConnect {
@@ -56,6 +59,11 @@ impl IncomingConnect {
 
     pub(crate) fn of_client(target: Target, client: PendingClient) -> Self {
         let asker = Asker::Client(Box::new(client));
+        Self { target, asker }
+    }
+
+    pub(crate) fn of_socket(target: Target, connect: PendingConnect) -> Self {
+        let asker = Asker::Socket(Box::new(connect));
         Self { target, asker }
     }
 
@@ -88,11 +96,13 @@ impl IncomingConnect {
             }
             Asker::Server(request) => request.accept().map(TunnelStream::over_pipe),
             Asker::Client(client) => client.accept().map(TunnelStream::over_client),
+            Asker::Socket(connect) => Ok(TunnelStream::over_socket(connect.accept())),
         }
     }
 
-    /// Answers with the reason why the target is not connected.
-    pub fn refuse(self, error: &DialError) {
+    /// Answers with the reason why the target is not connected. Takes a moment where the answer is
+    /// all that is left of a connection.
+    pub async fn refuse(self, error: &DialError) {
         match self.asker {
             Asker::Http2 {
                 mut respond, proxy, ..
@@ -103,6 +113,7 @@ impl IncomingConnect {
             }
             Asker::Server(request) => request.refuse(error),
             Asker::Client(client) => client.refuse(error),
+            Asker::Socket(connect) => connect.refuse(error).await,
         }
     }
 
@@ -114,6 +125,7 @@ impl IncomingConnect {
             }
             Asker::Server(request) => poll_fn(|cx| request.poll_abandoned(cx)).await,
             Asker::Client(client) => poll_fn(|cx| client.poll_abandoned(cx)).await,
+            Asker::Socket(connect) => poll_fn(|cx| connect.poll_abandoned(cx)).await,
         }
     }
 }

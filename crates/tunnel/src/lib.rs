@@ -4,6 +4,7 @@
 //! The tunnel moves bytes and knows no HTTP beyond CONNECT: a tunnelled connection is one HTTP/2
 //! stream at each hop, with HTTP/2's flow control, half-close and resets standing for TCP's.
 
+mod client_socket;
 mod dial_error;
 pub mod dialer;
 mod error;
@@ -22,6 +23,7 @@ pub mod tls;
 mod unread;
 mod unread_budget;
 
+pub use client_socket::ClientSocket;
 pub use dial_error::DialError;
 pub use dialer::{Dialer, DialerConfig, DialerMetrics, ProxyServerDialer};
 pub use error::TunnelError;

@@ -1,5 +1,5 @@
 //! One tunnelled connection: a CONNECT stream of HTTP/2 (RFC 9113 section 8.5), held as h2's own
-//! halves, or a konnectivity connection that behaves like one.
+//! halves, or a konnectivity connection or a client's own socket that behaves like one.
 //!
 //! END_STREAM is TCP's FIN in that direction, so half-close survives. An abort is
 //! RST_STREAM(CONNECT_ERROR), sent explicitly; any reset before the peer's END_STREAM, whatever
@@ -20,9 +20,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 mod count;
 mod http2;
+mod socket;
 
 pub(crate) use count::{CountedStream, StreamCount};
 use http2::Http2Stream;
+pub(crate) use socket::SocketStream;
 
 use crate::konnectivity::{ClientPipe, Pipe};
 
@@ -43,6 +45,8 @@ enum Carrier {
     Shared(Pipe),
     /// On a konnectivity client's own stream.
     Client(Box<ClientPipe>),
+    /// On a client's socket.
+    Socket(Box<SocketStream>),
 }
 
 /// Calls the same method of whatever carries the bytes.
@@ -52,6 +56,7 @@ macro_rules! carrier {
             Carrier::Http2($carrier) => $call,
             Carrier::Shared($carrier) => $call,
             Carrier::Client($carrier) => $call,
+            Carrier::Socket($carrier) => $call,
         }
     };
 }
@@ -78,6 +83,13 @@ impl TunnelStream {
     pub(crate) fn over_client(client: ClientPipe) -> Self {
         Self {
             carrier: Carrier::Client(Box::new(client)),
+            unread: Bytes::new(),
+        }
+    }
+
+    pub(crate) fn over_socket(socket: SocketStream) -> Self {
+        Self {
+            carrier: Carrier::Socket(Box::new(socket)),
             unread: Bytes::new(),
         }
     }
@@ -130,7 +142,16 @@ impl TunnelStream {
     ///
     /// `ConnectionReset` when the stream is gone.
     pub(crate) fn send(&mut self, chunk: Bytes, end: bool) -> io::Result<()> {
-        carrier!(self, carrier => carrier.send(chunk, end))
+        match &mut self.carrier {
+            Carrier::Http2(stream) => stream.send(chunk, end),
+            Carrier::Shared(pipe) => pipe.send(chunk, end),
+            Carrier::Client(client) => client.send(chunk, end),
+            // Whether it is gone, flushing tells.
+            Carrier::Socket(socket) => {
+                socket.send(chunk, end);
+                Ok(())
+            }
+        }
     }
 
     /// Ends this direction (END_STREAM); later calls do nothing.
@@ -139,7 +160,48 @@ impl TunnelStream {
     ///
     /// `ConnectionReset` when the stream is gone.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        carrier!(self, carrier => carrier.finish())
+        match &mut self.carrier {
+            Carrier::Http2(stream) => stream.finish(),
+            Carrier::Shared(pipe) => pipe.finish(),
+            Carrier::Client(client) => client.finish(),
+            Carrier::Socket(socket) => {
+                socket.finish();
+                Ok(())
+            }
+        }
+    }
+
+    /// Ready when what was sent is on its way: others than a socket have who drives them.
+    ///
+    /// # Errors
+    ///
+    /// What the socket says.
+    pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.carrier {
+            Carrier::Socket(socket) => socket.poll_flushed(cx),
+            Carrier::Http2(_) | Carrier::Shared(_) | Carrier::Client(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Ready, once, when the peer, whose end of file was read, turns out to have closed for good.
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.carrier {
+            Carrier::Socket(socket) => socket.poll_closed(cx),
+            Carrier::Http2(_) | Carrier::Shared(_) | Carrier::Client(_) => Poll::Pending,
+        }
+    }
+
+    /// Passes on that the other leg, whose end of file was passed on, has closed for good: only
+    /// a protocol without half-close has to be told.
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionReset` when the stream is gone.
+    pub(crate) fn close(&mut self) -> io::Result<()> {
+        match &mut self.carrier {
+            Carrier::Shared(pipe) => pipe.close(),
+            Carrier::Http2(_) | Carrier::Client(_) | Carrier::Socket(_) => Ok(()),
+        }
     }
 
     /// Passes on how `source`, which came to its end of file, ended: this direction, or, when its
@@ -221,13 +283,15 @@ impl AsyncWrite for TunnelStream {
         true
     }
 
-    /// Nothing is held back here: the task that drives the connection writes what it was given.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    /// But for a socket nothing is held back here: the task that drives the connection writes
+    /// what it was given.
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_flushed(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.finish())
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.finish()?;
+        self.poll_flushed(cx)
     }
 }
 

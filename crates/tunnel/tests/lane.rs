@@ -243,7 +243,7 @@ async fn an_agents_refusal_arrives_with_its_reason() {
         while let Ok(event) = lane.agent.next().await {
             if let LaneEvent::Connect(incoming) = event {
                 answered += 1;
-                incoming.refuse(&answer);
+                incoming.refuse(&answer).await;
             }
         }
         answered

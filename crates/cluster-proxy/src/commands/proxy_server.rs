@@ -16,6 +16,7 @@ use cluster_proxy_runtime::drain::DrainLimits;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_runtime::listen::listen;
+use cluster_proxy_runtime::unix_socket::UnixSocket;
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 
@@ -23,7 +24,7 @@ use crate::commands::admin_flags::AdminFlags;
 use crate::commands::agents::STATUS_PATH;
 use crate::commands::lease_flags;
 use crate::flags::{LogFlags, UnreadFlags, file};
-use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, go_bool, ignored};
 use crate::role::Role;
 
 /// The hub end of the tunnel: agents connect to it, and the user-server asks it for connections.
@@ -34,16 +35,17 @@ use crate::role::Role;
 /// announces.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Certificate shown to clients of the tunnel.
+    /// Certificate shown to clients of the tunnel; needed unless --server-port is 0.
     #[arg(long, value_name = "FILE", help_heading = "Clients")]
-    server_cert: PathBuf,
-    /// Private key of --server-cert.
+    server_cert: Option<PathBuf>,
+    /// Private key of --server-cert; needed unless --server-port is 0.
     #[arg(long, value_name = "FILE", help_heading = "Clients")]
-    server_key: PathBuf,
-    /// CA that clients' certificates must come from.
+    server_key: Option<PathBuf>,
+    /// CA that clients' certificates must come from; needed unless --server-port is 0.
     #[arg(long, value_name = "FILE", help_heading = "Clients")]
-    server_ca_cert: PathBuf,
+    server_ca_cert: Option<PathBuf>,
     /// Port for clients of the tunnel: the user-server, and whoever else has a certificate for it.
+    /// 0 is none, for a server that has --uds-name alone.
     #[arg(
         long,
         default_value_t = 8090,
@@ -59,6 +61,32 @@ pub(crate) struct Args {
         help_heading = "Clients"
     )]
     server_bind_address: String,
+    /// Unix socket for clients on this machine, without TLS: whoever may write to the file (its
+    /// owner and group) may open connections. A kube-apiserver's egress selector dials it.
+    #[arg(long, value_name = "FILE", help_heading = "Clients")]
+    uds_name: Option<PathBuf>,
+    /// Replace a socket that is there at --uds-name already. Other files are never removed.
+    #[arg(
+        long,
+        default_value = "true",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        value_parser = go_bool,
+        action = clap::ArgAction::Set,
+        value_name = "BOOL",
+        help_heading = "Clients"
+    )]
+    delete_existing_uds_file: bool,
+    /// Accepted for konnectivity's command lines: clients of both modes are always served, on the
+    /// port and on the Unix socket, and told apart by what they say.
+    #[arg(
+        long,
+        default_value = "grpc",
+        value_name = "MODE",
+        help_heading = "Clients"
+    )]
+    mode: ClientMode,
 
     /// Certificate shown to agents.
     #[arg(long, value_name = "FILE", help_heading = "Agents")]
@@ -253,6 +281,25 @@ pub(crate) struct Args {
     konnectivity: ForeignFlags<Konnectivity>,
 }
 
+/// What konnectivity's server is told that its clients speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClientMode {
+    Grpc,
+    HttpConnect,
+}
+
+impl std::str::FromStr for ClientMode {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "grpc" => Ok(Self::Grpc),
+            "http-connect" => Ok(Self::HttpConnect),
+            _ => Err("expected grpc or http-connect"),
+        }
+    }
+}
+
 /// `namespace/name` of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct NamespacedName {
@@ -287,13 +334,6 @@ struct Konnectivity;
 impl Table for Konnectivity {
     const HEADING: &'static str = "konnectivity";
     const FLAGS: &'static [ForeignFlag] = &[
-        refused("mode", Kind::Text, &["", "grpc"], "What clients speak"),
-        refused("uds-name", Kind::Text, &[""], "Unix socket for clients"),
-        ignored(
-            "delete-existing-uds-file",
-            Kind::Bool,
-            "Delete a socket left at --uds-name",
-        ),
         ignored(
             "kubeconfig-qps",
             Kind::Number,
@@ -345,6 +385,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         server_ca_cert,
         server_port,
         server_bind_address,
+        uds_name,
+        delete_existing_uds_file,
+        mode: _,
         cluster_cert,
         cluster_key,
         cluster_ca_cert,
@@ -378,15 +421,26 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     logs.init()?;
     konnectivity.check()?;
     let profile = tls_profile(&tls_min_version, &cipher_suites)?;
-    let frontend = ServerTlsFiles {
-        cert: file("--server-cert", &server_cert),
-        key: file("--server-key", &server_key),
-        client_ca: Some(file("--server-ca-cert", &server_ca_cert)),
-        client_auth: ClientAuth::Required,
-        alpn: vec![FRONTEND_ALPN.to_vec()],
+    if server_port == 0 && uds_name.is_none() {
+        let why = "clients could connect nowhere: give --uds-name, or a port";
+        return Err(StartError::usage("--server-port=0", why));
+    }
+    let frontend_tls = if server_port == 0 {
+        None
+    } else {
+        let frontend = ServerTlsFiles {
+            cert: file("--server-cert", &needed("--server-cert", server_cert)?),
+            key: file("--server-key", &needed("--server-key", server_key)?),
+            client_ca: Some(file(
+                "--server-ca-cert",
+                &needed("--server-ca-cert", server_ca_cert)?,
+            )),
+            client_auth: ClientAuth::Required,
+            alpn: FRONTEND_ALPN.map(<[u8]>::to_vec).to_vec(),
+        };
+        let tls = ServerTls::load_with(frontend, profile.clone()).map_err(StartError::failed)?;
+        Some(tls)
     };
-    let frontend_tls =
-        ServerTls::load_with(frontend, profile.clone()).map_err(StartError::failed)?;
     // A flag set to nothing is Go's way to leave it out.
     let cluster_ca_cert = given(cluster_ca_cert);
     let kubeconfig = given(kubeconfig);
@@ -413,7 +467,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let agents = HostPort::new(agent_bind_address, agent_port);
 
     let mut role = Role::new();
-    role.refresh_server(&frontend_tls);
+    if let Some(tls) = &frontend_tls {
+        role.refresh_server(tls);
+    }
     role.refresh_server(&agents_tls);
     let mut agent_table = None;
     if let Some(path) = agent_table_file {
@@ -451,11 +507,19 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     } else {
         None
     };
-    let config = Config {
-        frontend: Port {
+    let frontend = match frontend_tls {
+        Some(tls) => Some(Port {
             listener: listen("--server-port", &frontend).await?,
-            tls: frontend_tls,
-        },
+            tls,
+        }),
+        None => None,
+    };
+    let frontend_socket = uds_name
+        .map(|path| UnixSocket::bind("--uds-name", &path, delete_existing_uds_file))
+        .transpose()?;
+    let config = Config {
+        frontend,
+        frontend_socket,
         agents: Port {
             listener: listen("--agent-port", &agents).await?,
             tls: agents_tls,
@@ -551,6 +615,14 @@ fn client_auth(
             "needed unless agents show tokens (--agent-namespace)",
         )),
     }
+}
+
+/// A file that is needed for the port.
+fn needed(flag: &'static str, path: Option<PathBuf>) -> Result<PathBuf, StartError> {
+    path.ok_or_else(|| {
+        let why = "is needed for --server-port; --server-port=0 with --uds-name does without";
+        StartError::usage(flag, why)
+    })
 }
 
 /// What the two TLS flags ask for, and a warning about what is not known of it.

@@ -12,7 +12,7 @@ use cluster_proxy_kube_client::Connection;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_runtime::listen::listen;
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, ProxyServerDialer, Target};
 use cluster_proxy_user_server::{Config, TokenReview, UserServer};
 
@@ -184,7 +184,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let tunnel_tls = ClientTls::load(ClientTlsFiles {
         ca: file("--proxy-ca-cert", &proxy_ca_cert),
         cert: pair(),
-        alpn: vec![FRONTEND_ALPN.to_vec()],
+        alpn: vec![HTTP2_ALPN.to_vec()],
     })
     .map_err(StartError::failed)?;
     let service_proxy_tls = ClientTls::load(ClientTlsFiles {

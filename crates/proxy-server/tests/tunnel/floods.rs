@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_tunnel::DialError;
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -81,7 +81,7 @@ async fn rapid_resets(world: &World, server: &Server) {
     let socket = TcpStream::connect(server.frontend).await.unwrap();
     let config = world
         .client_tls(&Leaf::proxy_client())
-        .with_alpn(&[FRONTEND_ALPN])
+        .with_alpn(&[HTTP2_ALPN])
         .config();
     let name = ServerName::try_from("127.0.0.1").unwrap();
     let tls = tls::connect(socket, name, config, LIMIT).await.unwrap();

@@ -1,6 +1,7 @@
 //! Servers, agents, dialers and targets for one test.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use cluster_proxy_proxy_server::{
 };
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
+use cluster_proxy_runtime::unix_socket::UnixSocket;
 use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
 use cluster_proxy_tunnel::konnectivity::KONNECTIVITY_ALPN;
 use cluster_proxy_tunnel::{
@@ -76,6 +78,8 @@ pub(crate) struct ServerOptions {
     pub(crate) agent_certificates: ClientAuth,
     /// What agents are offered.
     pub(crate) agent_alpn: AgentAlpn,
+    /// The frontend's Unix socket.
+    pub(crate) socket: Option<PathBuf>,
 }
 
 impl Default for ServerOptions {
@@ -92,6 +96,7 @@ impl Default for ServerOptions {
             dial_limit: DIAL_LIMIT,
             agent_certificates: ClientAuth::Required,
             agent_alpn: LANES,
+            socket: None,
         }
     }
 }
@@ -110,7 +115,7 @@ impl World {
             .port(
                 frontend,
                 Leaf::proxy_server(sans()),
-                &[FRONTEND_ALPN],
+                &FRONTEND_ALPN,
                 ClientAuth::Required,
             )
             .await;
@@ -127,7 +132,10 @@ impl World {
             agents.listener.local_addr().unwrap(),
         );
         let config = Config {
-            frontend,
+            frontend: Some(frontend),
+            frontend_socket: options
+                .socket
+                .map(|path| UnixSocket::bind("socket", &path, true).unwrap()),
             agents,
             server_id: options.server_id.to_owned(),
             server_count: options.server_count,

@@ -222,9 +222,9 @@ async fn one_port_has_both_protocols() {
                 panic!("{event:?}");
             };
             assert_eq!(*incoming.target(), target);
-            incoming.refuse(&cluster_proxy_tunnel::DialError::Refused {
-                details: "no".to_owned(),
-            });
+            let details = "no".to_owned();
+            let error = cluster_proxy_tunnel::DialError::Refused { details };
+            incoming.refuse(&error).await;
             timeout(LIMIT / 50, stream.next()).await
         });
         assert_eq!(dialled.unwrap_err().reason(), "refused");

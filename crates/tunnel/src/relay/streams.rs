@@ -1,6 +1,7 @@
 //! Between two tunnel streams: chunks are handed over as they came off the wire, without a copy.
 
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -65,7 +66,18 @@ impl StreamRelay {
             Ok(pumped) => pumped,
             Err(broke) => return Poll::Ready(broke.into_end(Leg::Far)),
         };
-        if let (Pumped::Done, Pumped::Done) = (&to_far, &to_near) {
+        let near_flushed = match self.near.poll_flushed(cx) {
+            Poll::Ready(Err(error)) => return broken(Leg::Near, error),
+            flushed => flushed.is_ready(),
+        };
+        let far_flushed = match self.far.poll_flushed(cx) {
+            Poll::Ready(Err(error)) => return broken(Leg::Far, error),
+            flushed => flushed.is_ready(),
+        };
+        if let (Pumped::Done, Pumped::Done) = (&to_far, &to_near)
+            && near_flushed
+            && far_flushed
+        {
             return Poll::Ready(RelayEnd::Finished);
         }
         // A leg whose receiving half is being polled reports its end there; the other one would
@@ -73,21 +85,25 @@ impl StreamRelay {
         if !matches!(to_far, Pumped::Starved)
             && let Poll::Ready(error) = self.near.poll_broken(cx)
         {
-            return Poll::Ready(RelayEnd::Broken {
-                leg: Leg::Near,
-                error,
-            });
+            return broken(Leg::Near, error);
         }
         if !matches!(to_near, Pumped::Starved)
             && let Poll::Ready(error) = self.far.poll_broken(cx)
         {
-            return Poll::Ready(RelayEnd::Broken {
-                leg: Leg::Far,
-                error,
-            });
+            return broken(Leg::Far, error);
+        }
+        if matches!(to_far, Pumped::Done)
+            && self.near.poll_closed(cx).is_ready()
+            && let Err(error) = self.far.close()
+        {
+            return broken(Leg::Far, error);
         }
         Poll::Pending
     }
+}
+
+fn broken(leg: Leg, error: io::Error) -> Poll<RelayEnd> {
+    Poll::Ready(RelayEnd::Broken { leg, error })
 }
 
 /// One direction.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use cluster_proxy_konnectivity_wire::framing::{Unframer, frame};
 use cluster_proxy_konnectivity_wire::{ConnectId, DialId, Packet};
-use cluster_proxy_tunnel::frontend::FrontendConnection;
+use cluster_proxy_tunnel::frontend::Http2Frontend;
 use cluster_proxy_tunnel::konnectivity::AgentStream;
 use cluster_proxy_tunnel::relay::{RelayEnd, StreamRelay};
 use cluster_proxy_tunnel::{DialError, Http2Settings, Target};
@@ -24,10 +24,9 @@ async fn frontend(hub: AgentStream) -> (SendRequest<Bytes>, mpsc::Receiver<Relay
     let (server_io, client_io) = connected();
     tokio::spawn(async move {
         let settings = Http2Settings::default();
-        let mut frontend = FrontendConnection::open_over(server_io, &settings)
+        let mut frontend = Http2Frontend::open_over(server_io, &settings)
             .await
-            .unwrap()
-            .with_konnectivity();
+            .unwrap();
         while let Ok(mut incoming) = frontend.next().await {
             let (hub, report) = (hub.clone(), report.clone());
             tokio::spawn(async move {
@@ -43,7 +42,7 @@ async fn frontend(hub: AgentStream) -> (SendRequest<Bytes>, mpsc::Receiver<Relay
                             let _ = report.send(end).await;
                         }
                     }
-                    Err(error) => incoming.refuse(&error),
+                    Err(error) => incoming.refuse(&error).await,
                 }
             });
         }
@@ -245,13 +244,12 @@ async fn who_may_not_open_tunnels_is_told() {
     let (server_io, client_io) = connected();
     tokio::spawn(async move {
         let settings = Http2Settings::default();
-        let mut frontend = FrontendConnection::open_over(server_io, &settings)
+        let mut frontend = Http2Frontend::open_over(server_io, &settings)
             .await
-            .unwrap()
-            .with_konnectivity();
+            .unwrap();
         while let Ok(incoming) = frontend.next().await {
             let details = "this certificate may not".to_owned();
-            incoming.refuse(&DialError::Forbidden { details });
+            incoming.refuse(&DialError::Forbidden { details }).await;
         }
     });
     let (requests, connection) = h2::client::handshake(client_io).await.unwrap();

@@ -129,7 +129,7 @@ async fn relay(mut incoming: IncomingConnect, report: mpsc::Sender<RelayEnd>) {
             let end = TcpRelay::new(stream, socket).run().await;
             let _ = report.send(end).await;
         }
-        Err(error) => incoming.refuse(&error),
+        Err(error) => incoming.refuse(&error).await,
     }
 }
 

@@ -11,7 +11,7 @@ use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use cluster_proxy_service_proxy::{ServiceProxy, ServiceProxyMetrics};
 use cluster_proxy_tunnel::Http2Settings;
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -47,7 +47,8 @@ async fn proxy_server(ca: &CertificateAuthority, drain: &Drain) -> (SocketAddr, 
     let (frontend, for_clients) = listener().await;
     let (agents, for_agents) = listener().await;
     let config = Config {
-        frontend: port(frontend, FRONTEND_ALPN),
+        frontend: Some(port(frontend, HTTP2_ALPN)),
+        frontend_socket: None,
         agents: port(agents, LANE_ALPN),
         server_id: "server".to_owned(),
         server_count: 1,

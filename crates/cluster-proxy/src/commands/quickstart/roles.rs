@@ -18,7 +18,7 @@ use cluster_proxy_proxy_server::{
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use cluster_proxy_service_proxy::{self as service_proxy, ServiceProxy, ServiceProxyMetrics};
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::{FRONTEND_ALPN, HTTP2_ALPN};
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, Http2Settings, ProxyServerDialer, Target};
 use cluster_proxy_user_server::{self as user_server, TokenReview, UserServer as UserServerRole};
@@ -120,10 +120,11 @@ impl Starting<'_> {
         let addresses = (frontend.local_addr()?, agents.local_addr()?);
         let required = ClientAuth::Required;
         let config = proxy_server::Config {
-            frontend: Port {
+            frontend: Some(Port {
                 listener: frontend,
-                tls: self.server_tls(&Leaf::proxy_server(sans()), required, &[FRONTEND_ALPN])?,
-            },
+                tls: self.server_tls(&Leaf::proxy_server(sans()), required, &FRONTEND_ALPN)?,
+            }),
+            frontend_socket: None,
             agents: Port {
                 listener: agents,
                 tls: self.server_tls(&Leaf::agent_server(sans()), required, &AGENT_ALPN)?,
@@ -177,7 +178,7 @@ impl Starting<'_> {
             "localhost".to_owned(),
         ]);
         let tls = self.server_tls(&leaf, ClientAuth::Off, &[b"h2", b"http/1.1"])?;
-        let client = self.client_tls(&Leaf::user_server_client(), &[FRONTEND_ALPN])?;
+        let client = self.client_tls(&Leaf::user_server_client(), &[HTTP2_ALPN])?;
         let dialer = ProxyServerDialer::new(
             DialerConfig::new(target(frontend)?, client.clone()),
             DialerMetrics::default(),

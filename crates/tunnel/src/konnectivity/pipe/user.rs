@@ -137,10 +137,11 @@ impl Pipe {
         self.send(Bytes::new(), true)
     }
 
-    /// Ends both directions: the peer closes the connection once it has what was written.
+    /// Ends both directions, now or after [`finish`](Self::finish): the peer closes the connection
+    /// once it has what was written.
     pub(crate) fn close(&self) -> io::Result<()> {
         self.shared.lock().closing = true;
-        self.finish()
+        self.send(Bytes::new(), true)
     }
 
     pub(crate) fn poll_broken(&self, cx: &Context<'_>) -> Poll<io::Error> {

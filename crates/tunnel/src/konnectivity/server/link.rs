@@ -46,6 +46,8 @@ struct Entry {
     sending: bool,
     /// Its place in `half_closed`.
     closes_at: Option<Duration>,
+    /// Whether the agent was asked to close it.
+    close_asked: bool,
     /// The agent has ended it; what it sent is still being taken.
     ended: bool,
 }
@@ -183,6 +185,7 @@ impl Link {
                 shared: Arc::clone(&shared),
                 sending: false,
                 closes_at: None,
+                close_asked: false,
                 ended: false,
             };
             self.entries.insert(frontend, entry);
@@ -211,15 +214,17 @@ impl Link {
 
     /// Sees to the end of a connection whose user has written everything, once all of it was sent.
     fn close_finished(&mut self, now: Duration, frontend: FrontendId) {
-        if let Some(entry) = self.entries.get(&frontend)
+        if let Some(entry) = self.entries.get_mut(&frontend)
             && !entry.sending
             && !entry.ended
-            && entry.closes_at.is_none()
             && entry.shared.is_finished()
         {
-            let closing = entry.shared.is_closing();
-            self.close_later(now, frontend);
-            if closing {
+            let asks =
+                entry.shared.is_closing() && !std::mem::replace(&mut entry.close_asked, true);
+            if entry.closes_at.is_none() {
+                self.close_later(now, frontend);
+            }
+            if asks {
                 self.handle(now, ServerEvent::FrontendClose { frontend });
             }
         }
