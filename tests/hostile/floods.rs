@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_identity::tls::ClientTls;
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 use cluster_proxy_tunnel::{ProxyServerDialer, TunnelStream};
 use tokio::io::AsyncWriteExt as _;
@@ -437,7 +437,7 @@ async fn lane(
 }
 
 async fn frontend(hub: &Hub<'_>, tls: &ClientTls, attack: Attack) -> Result<()> {
-    let mut peer = RawPeer::connect(hub.frontend, tls, FRONTEND_ALPN).await?;
+    let mut peer = RawPeer::connect(hub.frontend, tls, HTTP2_ALPN).await?;
     peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
     peer.send(&frame(SETTINGS, 0, 0, &[])).await?;
     peer.receive_a(SETTINGS).await?;

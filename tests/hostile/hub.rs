@@ -12,7 +12,7 @@ use cluster_proxy_testkit::konnectivity::KonnectivityPrograms;
 use cluster_proxy_testkit::process::Running;
 use cluster_proxy_testkit::{eventually, free_port};
 use cluster_proxy_tests::program;
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, Http2Settings, ProxyServerDialer, Target};
 use tempfile::TempDir;
@@ -242,7 +242,7 @@ pub(crate) async fn deaf_client(
     count: usize,
 ) -> Result<impl Sized + use<>> {
     let config = hub.workshop.tls(&Leaf::proxy_client())?;
-    let config = config.with_alpn(&[FRONTEND_ALPN]).config();
+    let config = config.with_alpn(&[HTTP2_ALPN]).config();
     let socket = TcpStream::connect(("127.0.0.1", hub.frontend)).await?;
     let name = ServerName::try_from("127.0.0.1")?;
     let tls = tls::connect(socket, name, config, START_LIMIT).await?;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_testkit::eventually;
-use cluster_proxy_tunnel::frontend::FRONTEND_ALPN;
+use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::konnectivity::KONNECTIVITY_ALPN;
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -54,9 +54,9 @@ pub(crate) async fn silence_and_garbage(workshop: &Workshop, report: &Report) ->
     }
     let tls = workshop.tls(&Leaf::proxy_client())?;
     for _ in 0..SILENT {
-        let peer = RawPeer::connect(hub.frontend, &tls, FRONTEND_ALPN).await?;
+        let peer = RawPeer::connect(hub.frontend, &tls, HTTP2_ALPN).await?;
         closing.spawn(closed(peer.read.unsplit(peer.write), "no HTTP/2"));
-        let mut peer = RawPeer::connect(hub.frontend, &tls, FRONTEND_ALPN).await?;
+        let mut peer = RawPeer::connect(hub.frontend, &tls, HTTP2_ALPN).await?;
         peer.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
         peer.send(&frame(SETTINGS, 0, 0, &[])).await?;
         let head = frame(HEADERS, END_HEADERS, 1, &block(&[(":method", "CONNECT")]));
@@ -149,7 +149,7 @@ pub(crate) async fn paths(workshop: &Workshop, _report: &Report) -> Result<()> {
     let client = workshop.tls(&Leaf::proxy_client())?;
     let agent = workshop.tls(&Leaf::proxy_agent(&"hostile".parse()?))?;
     for (port, tls, alpn) in [
-        (hub.frontend, &client, FRONTEND_ALPN),
+        (hub.frontend, &client, HTTP2_ALPN),
         (hub.agents, &agent, KONNECTIVITY_ALPN),
     ] {
         for path in PATHS {

@@ -217,6 +217,7 @@ fn command_lines_that_cannot_be_right_are_usage_errors() {
 #[test]
 fn a_port_in_use_is_named() {
     let files = Files::new();
+    let socket = files.path("server.sock");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for (role, flag, address) in [
@@ -232,6 +233,9 @@ fn a_port_in_use_is_named() {
         ("proxy-agent", "--admin-server-port", "--admin-bind-address"),
     ] {
         let mut replaced = vec![(flag, port.as_str()), (address, "127.0.0.1")];
+        if role == "proxy-server" && flag != "--server-port" {
+            replaced.push(("--uds-name", socket.to_str().unwrap()));
+        }
         for (other, value) in [
             ("--server-port", "0"),
             ("--agent-port", "0"),
@@ -463,6 +467,16 @@ fn flags_that_only_go_together_name_the_one_that_is_missing() {
             "--agent-cert: needed with --agent-key",
         ),
         (
+            "proxy-server",
+            &[("--server-port", "0"), ("--uds-name", "")],
+            "--server-port=0: clients could connect nowhere: give --uds-name, or a port",
+        ),
+        (
+            "proxy-server",
+            &[("--server-cert", "")],
+            "--server-cert: needed for --server-port; --server-port=0 with --uds-name does without",
+        ),
+        (
             "proxy-agent",
             &[("--server-count-source", "min")],
             "--server-count-source: \"min\" is neither default nor max",
@@ -476,17 +490,14 @@ fn flags_that_only_go_together_name_the_one_that_is_missing() {
 #[test]
 fn flags_that_would_be_missed_are_refused() {
     let files = Files::new();
-    for (role, flag, value) in [
-        ("proxy-server", "--mode", "http-connect"),
-        ("proxy-server", "--uds-name", "/run/x.sock"),
-        ("user-server", "--exposed-services-configmap", "mine"),
-    ] {
+    for (role, flag, value) in [("user-server", "--exposed-services-configmap", "mine")] {
         let line = complaint(&files.role(role, &[(flag, value)]), 64);
         let said = format!("{flag}: {value:?} is not supported yet");
         assert!(line.contains(&said), "{role}: {line}");
     }
     for (role, flag, value) in [
         ("proxy-server", "--keepalive-time", "1"),
+        ("proxy-server", "--mode", "grpc+http"),
         ("proxy-server", "--enable-profiling", "yes"),
         ("proxy-server", "--tls-min-version", "1.2"),
         ("proxy-server", "--cipher-suites", "TLS_UNHEARD_OF"),

@@ -4,6 +4,7 @@
 //!
 //! TLS's ALPN says which of the two HTTPs it is where it says `h2`; the first bytes do otherwise.
 
+mod authorities;
 mod head;
 mod http1;
 mod http2;
@@ -19,6 +20,7 @@ use crate::client_socket::ClientSocket;
 use crate::error::TunnelError;
 use crate::http2::{Http2Settings, IncomingConnect};
 
+use authorities::Authorities;
 pub use head::{ConnectHead, HeadError};
 use http1::Http1Frontend;
 pub(crate) use http1::PendingConnect;
@@ -40,7 +42,7 @@ pub struct FrontendConnection {
 #[derive(Debug)]
 enum Spoken {
     /// Any number of tunnelled connections.
-    Http2(Box<Http2Frontend<Replayed>>),
+    Http2(Box<Http2Frontend<Authorities<Replayed>>>),
     /// One.
     Http1(Box<Http1Frontend>),
 }
@@ -59,7 +61,7 @@ impl FrontendConnection {
         let limit = settings.handshake_timeout;
         let mut first = BytesMut::new();
         if alpn == Some(HTTP2_ALPN) {
-            return Self::http2(Replayed::new(first, socket), settings).await;
+            return Self::http2(first, socket, settings).await;
         }
         let reading = read_until_known(&mut socket, &mut first);
         let is_http2 = timeout(limit, reading)
@@ -69,7 +71,7 @@ impl FrontendConnection {
                 limit,
             })??;
         if is_http2 {
-            return Self::http2(Replayed::new(first, socket), settings).await;
+            return Self::http2(first, socket, settings).await;
         }
         let connection = Http1Frontend::new(socket, first, limit);
         Ok(Self {
@@ -77,7 +79,18 @@ impl FrontendConnection {
         })
     }
 
-    async fn http2(io: Replayed, settings: &Http2Settings) -> Result<Self, TunnelError> {
+    async fn http2(
+        first: BytesMut,
+        socket: ClientSocket,
+        settings: &Http2Settings,
+    ) -> Result<Self, TunnelError> {
+        let names_a_host = matches!(socket, ClientSocket::Tls(_));
+        let io = Replayed::new(first, socket);
+        let io = if names_a_host {
+            Authorities::kept(io)
+        } else {
+            Authorities::replaced(io)
+        };
         let connection = Http2Frontend::open_over(io, settings).await?;
         Ok(Self {
             spoken: Spoken::Http2(Box::new(connection)),

@@ -421,6 +421,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     logs.init()?;
     konnectivity.check()?;
     let profile = tls_profile(&tls_min_version, &cipher_suites)?;
+    // A flag set to nothing is Go's way to leave it out.
+    let uds_name = given(uds_name);
     if server_port == 0 && uds_name.is_none() {
         let why = "clients could connect nowhere: give --uds-name, or a port";
         return Err(StartError::usage("--server-port=0", why));
@@ -441,7 +443,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         let tls = ServerTls::load_with(frontend, profile.clone()).map_err(StartError::failed)?;
         Some(tls)
     };
-    // A flag set to nothing is Go's way to leave it out.
     let cluster_ca_cert = given(cluster_ca_cert);
     let kubeconfig = given(kubeconfig);
     let token_account = TokenAccount::of(
@@ -619,8 +620,8 @@ fn client_auth(
 
 /// A file that is needed for the port.
 fn needed(flag: &'static str, path: Option<PathBuf>) -> Result<PathBuf, StartError> {
-    path.ok_or_else(|| {
-        let why = "is needed for --server-port; --server-port=0 with --uds-name does without";
+    given(path).ok_or_else(|| {
+        let why = "needed for --server-port; --server-port=0 with --uds-name does without";
         StartError::usage(flag, why)
     })
 }

@@ -53,9 +53,13 @@ impl Keepalive {
         }
     }
 
-    /// Asks less or more often from the next sign of life on.
+    /// Asks less or more often from now on.
     pub(crate) fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
+        // The first answer may have come before it was known how often this is to be.
+        if self.asked.is_none() && self.round_trip.get().is_some() {
+            self.timer.as_mut().reset(Instant::now() + interval);
+        }
     }
 
     pub(crate) fn interval(&self) -> Duration {
