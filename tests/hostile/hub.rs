@@ -103,7 +103,11 @@ pub(crate) const GET_LIMIT: Duration = Duration::from_secs(5);
 async fn get(port: u16, path: &str) -> Result<String> {
     let getting = async {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        // With an end that can be seen.
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: h\r\nAccept: application/openmetrics-text\r\n\
+             Connection: close\r\n\r\n"
+        );
         socket.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await?;

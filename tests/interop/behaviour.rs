@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::cell::Frontend;
 use crate::event::Event;
-use crate::load::{BULK, LAST_BYTES, LOAD_LIMIT, SHORT_CONNECTIONS};
+use crate::load::{BULK, LAST_BYTES, LOAD_LIMIT, short_ones};
 use crate::outcome::OtherWay::{Cut, NotTried};
 use crate::outcome::Outcome;
 use crate::outcome::Sight::End;
@@ -55,7 +55,7 @@ pub(crate) fn of_go(frontend: Frontend, event: Event) -> Expected {
         Event::TargetResets => Outcome::ended(End, None, NotTried),
         Event::AgentReplaced => Outcome::Moved(1),
         Event::ServerKilled => Outcome::ended(End, End, NotTried),
-        Event::ShortConnections => Outcome::Moved(SHORT_CONNECTIONS),
+        Event::ShortConnections => Outcome::Moved(short_ones()),
         Event::Bulk => Outcome::Moved(BULK as u64),
         Event::LastBytesThere | Event::LastBytesBack if is_curl => Outcome::NotOffered,
         Event::LastBytesThere | Event::LastBytesBack => Outcome::Moved(LAST_BYTES as u64),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::cell::Tunnel;
+use crate::cell::{Server, Tunnel};
 use crate::target::Target;
 
 /// A request and its answer.
@@ -20,6 +20,8 @@ struct Line {
     ends: bool,
     /// All that comes back until the connection is closed, or nothing more comes.
     answer: Answer,
+    /// Our server's with our agent, where it is another.
+    ours: Option<Answer>,
 }
 
 /// The parts of an answer that clients look at.
@@ -52,6 +54,16 @@ const fn bad_gateway(body: &'static str) -> Answer {
     }
 }
 
+/// What our server does not hand on to an agent.
+const fn refused_here(body: &'static str) -> Option<Answer> {
+    Some(Answer {
+        status: "HTTP/1.1 400 Bad Request",
+        content_type: TEXT,
+        body,
+        closes: true,
+    })
+}
+
 const BAD_REQUEST: Answer = Answer {
     status: "HTTP/1.1 400 Bad Request",
     content_type: TEXT,
@@ -66,72 +78,92 @@ const LINES: &[Line] = &[
         request: "CONNECT TARGET HTTP/1.1\r\nHost: x\r\n\r\nping",
         ends: false,
         answer: established("ping", false),
+        ours: None,
     },
     Line {
         what: "HTTP/1.0 is answered as 1.1",
         request: "CONNECT TARGET HTTP/1.0\r\n\r\nping",
         ends: false,
         answer: established("ping", false),
+        ours: None,
     },
     Line {
         what: "Host may be absent",
         request: "CONNECT TARGET HTTP/1.1\r\n\r\nping",
         ends: false,
         answer: established("ping", false),
+        ours: None,
     },
     Line {
         what: "refused: the agent's words are the body, without a length",
         request: "CONNECT 127.0.0.1:1 HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: bad_gateway("dial tcp 127.0.0.1:1: connect: connection refused"),
+        ours: Some(bad_gateway(
+            "the target refused the connection: 127.0.0.1:1: connection refused\n",
+        )),
     },
     Line {
         what: "IPv6",
         request: "CONNECT [::1]:1 HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: bad_gateway("dial tcp [::1]:1: connect: connection refused"),
+        ours: Some(bad_gateway(
+            "the target refused the connection: [::1]:1: connection refused\n",
+        )),
     },
     Line {
         what: "no port",
         request: "CONNECT 127.0.0.1 HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: bad_gateway("dial tcp: address 127.0.0.1: missing port in address"),
+        ours: refused_here("target: the port is missing or not a number from 1 to 65535\n"),
     },
     Line {
         what: "a port that is none",
         request: "CONNECT 127.0.0.1:99999 HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: bad_gateway("dial tcp: address 99999: invalid port"),
+        ours: refused_here("target: the port is missing or not a number from 1 to 65535\n"),
     },
     Line {
         what: "port 0",
         request: "CONNECT 127.0.0.1:0 HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: bad_gateway("dial tcp 127.0.0.1:0: connect: connection refused"),
+        ours: refused_here("target: the port is missing or not a number from 1 to 65535\n"),
     },
     Line {
         what: "an empty name is the agent's own machine",
         request: "CONNECT :1 HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: bad_gateway("dial tcp :1: connect: connection refused"),
+        ours: refused_here(
+            "target: the host is neither a host name nor an address (IPv6 goes in brackets)\n",
+        ),
     },
     Line {
         what: "unreachable",
         request: "CONNECT 255.255.255.255:1 HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: bad_gateway("dial tcp 255.255.255.255:1: connect: network is unreachable"),
+        ours: Some(bad_gateway(
+            "the target is unreachable: 255.255.255.255:1: Network is unreachable (os error 101)\n",
+        )),
     },
     Line {
         what: "a port's name",
         request: "CONNECT 127.0.0.1:http HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: false,
         answer: BAD_REQUEST,
+        ours: refused_here("target: the port is missing or not a number from 1 to 65535\n"),
     },
     Line {
         what: "no HTTP",
         request: "hello\r\n\r\n",
         ends: false,
         answer: BAD_REQUEST,
+        ours: refused_here("this is no HTTP/1.1 request\n"),
     },
     Line {
         what: "another method, after which the connection stays",
@@ -143,6 +175,12 @@ const LINES: &[Line] = &[
             body: "this proxy only supports CONNECT passthrough\n",
             closes: false,
         },
+        ours: Some(Answer {
+            status: "HTTP/1.1 405 Method Not Allowed",
+            content_type: TEXT,
+            body: "this proxy serves CONNECT and nothing else\n",
+            closes: true,
+        }),
     },
     // The bytes before the end may be lost, so there are none.
     Line {
@@ -150,11 +188,12 @@ const LINES: &[Line] = &[
         request: "CONNECT TARGET HTTP/1.1\r\nHost: x\r\n\r\n",
         ends: true,
         answer: established("", true),
+        ours: None,
     },
 ];
 
 /// Says each line, and compares all before it fails.
-pub(crate) fn check(tunnel: &Tunnel<'_>) -> Result<()> {
+pub(crate) fn check(tunnel: &Tunnel<'_>, server: Server) -> Result<()> {
     let target = Target::new()?.serve(|mut connection| {
         let mut buffer = [0; 64];
         loop {
@@ -168,7 +207,11 @@ pub(crate) fn check(tunnel: &Tunnel<'_>) -> Result<()> {
     for line in LINES {
         let (said, closed) =
             say(tunnel, line, target.address).with_context(|| line.what.to_owned())?;
-        if let Some(difference) = differs(&line.answer, &said, closed) {
+        let expected = match (server, &line.ours) {
+            (Server::Ours, Some(ours)) => ours,
+            _ => &line.answer,
+        };
+        if let Some(difference) = differs(expected, &said, closed) {
             wrong.push(format!("{}: {difference}", line.what));
         }
     }

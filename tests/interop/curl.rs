@@ -10,7 +10,7 @@ use cluster_proxy_testkit::free_port;
 
 use crate::cell::{Tunnel, text};
 use crate::event::{Event, NO_SUCH_NAME};
-use crate::load::{BULK, LOAD_LIMIT, SHORT_CONNECTIONS, all_served, pattern};
+use crate::load::{BULK, LOAD_LIMIT, all_served, pattern, short_ones};
 use crate::outcome::{Observed, OtherWay, Outcome, Sight, normalized};
 use crate::target::{PATIENCE, Silent, Target, TargetConnection};
 
@@ -229,14 +229,15 @@ fn short_connections(tunnel: &Tunnel<'_>) -> Result<Observed> {
     let mut curl = command(tunnel);
     curl.args(["--parallel", "--parallel-max", "4", "--no-progress-meter"])
         .args(["--output", "/dev/null", "--write-out", "%{http_code}\n"])
-        .arg(format!("http://{}/[1-{SHORT_CONNECTIONS}]", target.address));
+        .arg(format!("http://{}/[1-{}]", target.address, short_ones()));
     let output = Running::start(curl)?.output()?;
     let took = began.elapsed();
     let answers = String::from_utf8_lossy(&output.stdout);
     let ok = answers.lines().filter(|line| *line == "200").count() as u64;
     ensure!(
-        ok == SHORT_CONNECTIONS,
-        "{ok} of {SHORT_CONNECTIONS}: {}",
+        ok == short_ones(),
+        "{ok} of {}: {}",
+        short_ones(),
         said(&output)
     );
     all_served(target.address, || target.served())?;

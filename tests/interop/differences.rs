@@ -49,7 +49,42 @@ fn http2_go_agent(cell: MatrixCell) -> bool {
 }
 
 fn grpc_lane(cell: MatrixCell) -> bool {
-    cell.frontend == Frontend::Grpc && cell.server == Server::Ours && cell.agent == Agent::Ours
+    let is_grpc = matches!(cell.frontend, Frontend::Grpc | Frontend::GrpcUnix);
+    is_grpc && cell.server == Server::Ours && cell.agent == Agent::Ours
+}
+
+/// CONNECT of HTTP/1.1 at our server, whoever the agent is.
+fn connect(cell: MatrixCell) -> bool {
+    let is_connect = matches!(
+        cell.frontend,
+        Frontend::HttpConnect | Frontend::HttpConnectUnix
+    );
+    is_connect && cell.server == Server::Ours
+}
+
+fn connect_lane(cell: MatrixCell) -> bool {
+    connect(cell) && cell.agent == Agent::Ours
+}
+
+fn connect_go_agent(cell: MatrixCell) -> bool {
+    connect(cell) && cell.agent == Agent::Go
+}
+
+/// A Unix socket tells nobody of an abort.
+fn connect_tls(cell: MatrixCell) -> bool {
+    connect(cell) && cell.frontend == Frontend::HttpConnect
+}
+
+fn connect_tls_lane(cell: MatrixCell) -> bool {
+    connect_tls(cell) && cell.agent == Agent::Ours
+}
+
+fn curl(cell: MatrixCell) -> bool {
+    cell.frontend == Frontend::Curl && cell.server == Server::Ours
+}
+
+fn curl_lane(cell: MatrixCell) -> bool {
+    curl(cell) && cell.agent == Agent::Ours
 }
 
 /// Our agent behind whichever server, but for clients that see an abort too.
@@ -59,6 +94,9 @@ fn our_agent(cell: MatrixCell) -> bool {
 
 const SAID: &str = "the same status; the reason is in Proxy-Status (RFC 9209), which names whose \
                     fault it is";
+const SAID_IN_BODY: &str =
+    "the same status; before the dialler's words the body says what they mean";
+const LATER: &str = "503 says that a later try may succeed";
 const HALF_CLOSE: &str = "lanes carry a half-close";
 const ABORT: &str = "an abort is never read as an end";
 const KEPT: &str = "the protocol cannot tell the target that the client has no more to send: the \
@@ -100,7 +138,7 @@ const DIFFERENCES: &[Difference] = &[
         event: Event::NoAgent,
         outcome: || status(503, "destination_unavailable", "ADDRESS"),
         took: None,
-        reason: "503 says that a later try may succeed; the reason is in Proxy-Status",
+        reason: LATER,
     },
     Difference {
         cells: http2_lane,
@@ -200,6 +238,156 @@ const DIFFERENCES: &[Difference] = &[
         reason: ABORT,
     },
     Difference {
+        cells: connect_lane,
+        event: Event::Refused,
+        outcome: || {
+            let says = "the target refused the connection: ADDRESS: connection refused";
+            Outcome::dial_failed(502, says)
+        },
+        took: None,
+        reason: SAID_IN_BODY,
+    },
+    Difference {
+        cells: connect_lane,
+        event: Event::Unresolvable,
+        outcome: || {
+            let says = "the target's name could not be resolved: nowhere..invalid: failed to \
+                        lookup address information: Name or service not known";
+            Outcome::dial_failed(502, says)
+        },
+        took: None,
+        reason: SAID_IN_BODY,
+    },
+    Difference {
+        cells: connect_lane,
+        event: Event::TimedOut,
+        outcome: || {
+            let says = "the target did not answer in time: ADDRESS: no answer";
+            Outcome::dial_failed(504, says)
+        },
+        took: None,
+        reason: SAID_IN_BODY,
+    },
+    Difference {
+        cells: connect_go_agent,
+        event: Event::Refused,
+        outcome: || {
+            let says = "the target refused the connection: dial tcp ADDRESS: connect: connection \
+                        refused";
+            Outcome::dial_failed(502, says)
+        },
+        took: None,
+        reason: SAID_IN_BODY,
+    },
+    Difference {
+        cells: connect_go_agent,
+        event: Event::Unresolvable,
+        outcome: || {
+            let says = "the target's name could not be resolved: dial tcp: lookup \
+                        nowhere..invalid: no such host";
+            Outcome::dial_failed(502, says)
+        },
+        took: None,
+        reason: SAID_IN_BODY,
+    },
+    Difference {
+        cells: connect_go_agent,
+        event: Event::TimedOut,
+        outcome: || {
+            let says = "the target did not answer in time: dial tcp ADDRESS: i/o timeout";
+            Outcome::dial_failed(504, says)
+        },
+        took: None,
+        reason: SAID_IN_BODY,
+    },
+    Difference {
+        cells: connect,
+        event: Event::NoAgent,
+        outcome: || {
+            let says = "no agent is connected that serves the target: ADDRESS";
+            Outcome::dial_failed(503, says)
+        },
+        took: None,
+        reason: LATER,
+    },
+    Difference {
+        cells: connect_lane,
+        event: Event::ClientEndsFirst,
+        outcome: || Outcome::ended(End, End, Open),
+        took: None,
+        reason: HALF_CLOSE,
+    },
+    Difference {
+        cells: connect_lane,
+        event: Event::TargetEndsFirst,
+        outcome: || Outcome::ended(End, End, Open),
+        took: None,
+        reason: HALF_CLOSE,
+    },
+    Difference {
+        cells: connect_go_agent,
+        event: Event::ClientEndsFirst,
+        outcome: || Outcome::ended(End, StillOpen, Open),
+        took: Some(WATCHED),
+        reason: KEPT,
+    },
+    Difference {
+        cells: connect_tls_lane,
+        event: Event::ClientKilled,
+        outcome: || Outcome::ended(None, Reset, NotTried),
+        took: None,
+        reason: ABORT,
+    },
+    Difference {
+        cells: connect_tls_lane,
+        event: Event::TargetResets,
+        outcome: || Outcome::ended(reset_by_peer(), None, NotTried),
+        took: None,
+        reason: ABORT,
+    },
+    Difference {
+        cells: connect_tls,
+        event: Event::AgentKilled,
+        outcome: || Outcome::ended(reset_by_peer(), End, NotTried),
+        took: None,
+        reason: ABORT,
+    },
+    Difference {
+        cells: curl,
+        event: Event::NoAgent,
+        outcome: || Outcome::dial_failed(503, "curl: (56) CONNECT tunnel failed, response 503"),
+        took: None,
+        reason: LATER,
+    },
+    Difference {
+        cells: curl_lane,
+        event: Event::ClientKilled,
+        outcome: || Outcome::ended(None, Reset, NotTried),
+        took: None,
+        reason: ABORT,
+    },
+    Difference {
+        cells: curl_lane,
+        event: Event::TargetResets,
+        outcome: || Outcome::ended(curl_was_reset(), None, NotTried),
+        took: None,
+        reason: ABORT,
+    },
+    Difference {
+        cells: curl,
+        event: Event::AgentKilled,
+        outcome: || Outcome::ended(curl_was_reset(), End, NotTried),
+        took: None,
+        reason: ABORT,
+    },
+    Difference {
+        cells: curl,
+        event: Event::OtherMethod,
+        outcome: || Outcome::dial_failed(405, "this proxy serves CONNECT and nothing else"),
+        took: None,
+        reason: "the same status, in other words",
+    },
+    Difference {
         cells: grpc_lane,
         event: Event::ClientKilled,
         outcome: || Outcome::ended(None, Reset, NotTried),
@@ -218,6 +406,32 @@ const DIFFERENCES: &[Difference] = &[
 fn status(code: u16, error: &str, details: &str) -> Outcome {
     let says = format!("proxy-server; error={error}; details=\"{details}\"");
     Outcome::dial_failed(code, &says)
+}
+
+/// A TCP reset, in the words of Go's TLS.
+fn reset_by_peer() -> crate::outcome::Sight {
+    Error("read tcp ADDRESS->ADDRESS: read: connection reset by peer".to_owned())
+}
+
+fn curl_was_reset() -> crate::outcome::Sight {
+    Error("curl: (56) Recv failure: Connection reset by peer".to_owned())
+}
+
+/// What was seen, with what chance decides taken out: the kernel of a killed server ends its sockets
+/// by a reset where unread bytes wait in them, and by an end that TLS knows for none elsewhere.
+pub(crate) fn settled(cell: MatrixCell, event: Event, outcome: &Outcome) -> Outcome {
+    let mut settled = outcome.clone();
+    if http2(cell)
+        && event == Event::ServerKilled
+        && let Outcome::Ended {
+            client: Some(Error(says)),
+            ..
+        } = &mut settled
+        && says.ends_with("connection reset by peer")
+    {
+        "unexpected EOF".clone_into(says);
+    }
+    settled
 }
 
 /// RST_STREAM with CONNECT_ERROR (RFC 9113 section 8.5), in the words of Go's HTTP/2.

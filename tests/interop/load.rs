@@ -12,7 +12,15 @@ use crate::event::{asked, client_sight};
 use crate::outcome::{Observed, OtherWay, Outcome, Sight};
 use crate::target::{PATIENCE, Target};
 
-pub(crate) const SHORT_CONNECTIONS: u64 = 1000;
+/// How many short connections a cell has: 10,000 with `CLUSTER_PROXY_LONG=1`.
+pub(crate) fn short_ones() -> u64 {
+    if std::env::var_os("CLUSTER_PROXY_LONG").is_some() {
+        10_000
+    } else {
+        1_000
+    }
+}
+
 pub(crate) const BULK: usize = 16 * 1024 * 1024;
 
 /// For all of the short connections, or all bytes.
@@ -32,7 +40,7 @@ pub(crate) fn short_connections(tunnel: &Tunnel<'_>) -> Result<Observed> {
     let mut command = tunnel.client("many");
     command
         .arg("--parallel=4")
-        .arg(SHORT_CONNECTIONS.to_string())
+        .arg(short_ones().to_string())
         .arg(target.address.to_string());
     // It writes one line when it is done.
     let mut client = DialingClient::start(command)?;
@@ -40,7 +48,7 @@ pub(crate) fn short_connections(tunnel: &Tunnel<'_>) -> Result<Observed> {
     let took = began.elapsed();
     let result: serde_json::Value = serde_json::from_slice(&said).context("no result")?;
     let ok = result["ok"].as_u64().unwrap_or_default();
-    ensure!(ok == SHORT_CONNECTIONS, "{result}");
+    ensure!(ok == short_ones(), "{result}");
     all_served(target.address, || target.served())?;
     Ok(Observed {
         outcome: Outcome::Moved(ok),
@@ -51,7 +59,7 @@ pub(crate) fn short_connections(tunnel: &Tunnel<'_>) -> Result<Observed> {
 /// Waits until the target has seen the end of each short connection: none may be left behind.
 pub(crate) fn all_served(address: SocketAddr, served: impl Fn() -> u64) -> Result<()> {
     let end = Instant::now() + PATIENCE;
-    while served() < SHORT_CONNECTIONS {
+    while served() < short_ones() {
         if Instant::now() > end {
             bail!("{address}: the target saw {} connections end", served());
         }

@@ -131,6 +131,21 @@ impl IncomingConnect {
 }
 
 /// Ends the exchange with a head alone. A peer that is gone needs no answer.
+/// As [`answer`], with a line for people.
+pub(crate) fn answer_with(
+    respond: &mut SendResponse<Bytes>,
+    status: StatusCode,
+    headers: HeaderMap,
+    text: &str,
+) {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    if let Ok(mut body) = respond.send_response(response, false) {
+        let _ = body.send_data(Bytes::from(format!("{text}\n")), true);
+    }
+}
+
 pub(crate) fn answer(respond: &mut SendResponse<Bytes>, status: StatusCode, headers: HeaderMap) {
     let mut response = Response::new(());
     *response.status_mut() = status;

@@ -242,7 +242,7 @@ fn violation(why: HeadError) -> TunnelError {
 }
 
 /// RFC 9110 section 9.3.6: no Content-Length and no body, what follows is the target's.
-const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";
 
 /// A head.
 const READ: usize = 1024;

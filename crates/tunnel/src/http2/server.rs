@@ -15,7 +15,8 @@ use super::batch::{BatchHandle, BatchedIo};
 use super::keepalive::{Keepalive, RoundTrip};
 use crate::dial_error::DialError;
 use crate::error::TunnelError;
-use crate::incoming::{IncomingConnect, answer};
+use crate::frontend::HeadError;
+use crate::incoming::{IncomingConnect, answer, answer_with};
 
 /// A stream that the peer opened, and where its answer goes.
 pub(crate) type ServerStream = (Request<RecvStream>, SendResponse<Bytes>);
@@ -177,7 +178,12 @@ pub(crate) fn read_connect(
             http::header::ALLOW,
             http::HeaderValue::from_static("CONNECT"),
         );
-        answer(&mut respond, StatusCode::METHOD_NOT_ALLOWED, headers);
+        answer_with(
+            &mut respond,
+            StatusCode::METHOD_NOT_ALLOWED,
+            headers,
+            &HeadError::Method.to_string(),
+        );
         return None;
     }
     let authority = request

@@ -26,6 +26,8 @@ pub(crate) use driver::fuzz_target;
 mod agent_identifiers;
 #[path = "../../../../fuzz/fuzz_targets/connect_authority.rs"]
 mod connect_authority;
+#[path = "../../../../fuzz/fuzz_targets/frontend.rs"]
+mod frontend;
 #[path = "../../../../fuzz/fuzz_targets/hostile_agent.rs"]
 mod hostile_agent;
 #[path = "../../../../fuzz/fuzz_targets/hostile_server.rs"]
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     driver::run(&[
         ("agent_identifiers", agent_identifiers::once),
         ("connect_authority", connect_authority::once),
+        ("frontend", frontend::once),
         ("hostile_agent", hostile_agent::once),
         ("hostile_server", hostile_server::once),
         ("konnectivity_packets", konnectivity_packets::once),
