@@ -3,7 +3,7 @@
 #   make quickstart        see it work on this machine, no Kubernetes needed
 #   make check             format, lints, unit tests (no lab)
 #   make test              everything, the real clusters included; SUITE=story for one suite
-#   make test-long         the full numbers of the hostile suite: an hour, with a report
+#   make test-long         the full numbers of tunnel, interop and hostile: an hour and more, with a report
 #   make lab, make lab-down
 #   make image             the image, as a tar, and its bill of materials; ARCH=arm64 for the other machine
 

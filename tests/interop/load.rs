@@ -47,14 +47,21 @@ pub(crate) fn short_connections(tunnel: &Tunnel<'_>) -> Result<Observed> {
     let said = client.read_to_end(LOAD_LIMIT)?;
     let took = began.elapsed();
     let result: serde_json::Value = serde_json::from_slice(&said).context("no result")?;
-    let ok = result["ok"].as_u64().unwrap_or_default();
-    ensure!(ok == short_ones(), "{result}");
+    let done = result["ok"].as_u64().unwrap_or_default();
+    let raced = result["failed"][RACED].as_u64().unwrap_or_default();
+    let ok = done + raced;
+    ensure!(ok == short_ones() && raced <= MOST_RACED, "{result}");
     all_served(target.address, || target.served())?;
     Ok(Observed {
         outcome: Outcome::Moved(ok),
         took,
     })
 }
+
+/// Go's gRPC client waits for the answer to its close and for the end of its stream, which follows:
+/// where it sees both at once it takes either, by chance. All bytes have come by then.
+const RACED: &str = "close: tunnel closed";
+const MOST_RACED: u64 = 5;
 
 /// Waits until the target has seen the end of each short connection: none may be left behind.
 pub(crate) fn all_served(address: SocketAddr, served: impl Fn() -> u64) -> Result<()> {
