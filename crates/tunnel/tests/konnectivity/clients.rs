@@ -258,3 +258,59 @@ async fn who_may_not_open_tunnels_is_told() {
     let error = client.dial("a:1").await.unwrap_err();
     assert!(error.contains("this certificate may not"), "{error}");
 }
+
+/// Who has one connection sends bytes, an end and a dial under other numbers than its own.
+#[tokio::test]
+async fn hard_case_16_one_connection_leads_to_one_target() {
+    let pair = pair().await;
+    let (requests, _ends) = frontend(pair.hub.clone()).await;
+    let (victims, victims_target) = target().await;
+    let mut victim = Client::call(&requests).await;
+    let victims_id = victim.dial(&victims_target.to_string()).await.unwrap();
+    let (mut victims_socket, _) = victims.accept().await.unwrap();
+    let (others, others_target) = target().await;
+
+    let mut attacker = Client::call(&requests).await;
+    let own = attacker.dial(&echo().await.to_string()).await.unwrap();
+    let numbers = (-3..100).filter_map(ConnectId::new);
+    for connect in numbers.chain([victims_id]).filter(|id| *id != own) {
+        let data = Bytes::from_static(b"stolen");
+        attacker.say(&Packet::Data { connect, data });
+        attacker.say(&Packet::CloseRequest { connect });
+    }
+    attacker.say(&Packet::DialRequest {
+        protocol: "tcp".into(),
+        address: others_target.to_string(),
+        dial: DialId::new(43),
+    });
+    attacker.say(&Packet::Data {
+        connect: own,
+        data: Bytes::from_static(b"own"),
+    });
+    // Its own connection goes on, or is over; nothing comes of the rest.
+    loop {
+        match attacker.hear().await {
+            Some(Packet::Data { connect, data }) if data == b"own"[..] => {
+                assert_eq!(connect, own);
+                break;
+            }
+            // A close of what it has not is answered, to itself alone.
+            Some(Packet::CloseResponse { .. }) => {}
+            None => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    let dialled = timeout(Duration::from_millis(200), others.accept()).await;
+    assert!(dialled.is_err(), "{dialled:?}");
+    victim.say(&Packet::Data {
+        connect: victims_id,
+        data: Bytes::from_static(b"mine"),
+    });
+    victim.say(&Packet::CloseRequest {
+        connect: victims_id,
+    });
+    let mut seen = Vec::new();
+    let reading = victims_socket.read_to_end(&mut seen);
+    timeout(LIMIT, reading).await.unwrap().unwrap();
+    assert_eq!(seen, b"mine");
+}

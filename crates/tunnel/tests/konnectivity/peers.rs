@@ -1,9 +1,17 @@
 //! Introductions, and peers that are none.
 
-use cluster_proxy_tunnel::Http2Settings;
-use cluster_proxy_tunnel::konnectivity::PendingAgent;
+use std::time::Duration;
 
-use crate::pair::{call, connected, hello, server_hello};
+use bytes::Bytes;
+use cluster_proxy_konnectivity_wire::framing::{Unframer, frame};
+use cluster_proxy_konnectivity_wire::{ConnectId, DialId, Packet};
+use cluster_proxy_tunnel::Http2Settings;
+use cluster_proxy_tunnel::konnectivity::{AgentStream, PendingAgent};
+use h2::{RecvStream, SendStream};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+use crate::pair::{LIMIT, call, connected, hello, server_hello};
 
 #[tokio::test]
 async fn an_agent_shows_its_token_and_may_be_refused() {
@@ -84,4 +92,105 @@ async fn an_agent_that_sends_garbage_loses_its_stream() {
     assert!(!hub.is_usable());
     drop(driver);
     client.await.unwrap();
+}
+
+/// What a raw agent says and hears.
+struct RawAgent {
+    send: SendStream<Bytes>,
+    recv: RecvStream,
+    unframer: Unframer,
+}
+
+impl RawAgent {
+    /// One that is connected, and the hub's end of its stream.
+    async fn connected() -> (Self, AgentStream) {
+        let (hub_io, agent_io) = connected();
+        let calling = tokio::spawn(async move {
+            let (requests, connection) = h2::client::handshake(agent_io).await.unwrap();
+            tokio::spawn(connection);
+            let request = http::Request::post("https://a/AgentService/Connect")
+                .header("content-type", "application/grpc")
+                .header("agentid", "x")
+                .body(())
+                .unwrap();
+            let mut requests = requests.ready().await.unwrap();
+            let (answer, send) = requests.send_request(request, false).unwrap();
+            Self {
+                send,
+                recv: answer.await.unwrap().into_body(),
+                unframer: Unframer::default(),
+            }
+        });
+        let pending = PendingAgent::open_over(hub_io, &Http2Settings::default())
+            .await
+            .unwrap();
+        let (hub, mut driver) = pending.accept(&server_hello()).unwrap();
+        tokio::spawn(async move { driver.run().await });
+        (calling.await.unwrap(), hub)
+    }
+
+    fn say(&mut self, packet: &Packet) {
+        self.send.send_data(frame(packet), false).unwrap();
+    }
+
+    async fn asked_to_dial(&mut self) -> DialId {
+        loop {
+            if let Some(message) = self.unframer.next_message().unwrap() {
+                match Packet::decode(message).unwrap() {
+                    Packet::DialRequest { dial, .. } => return dial,
+                    other => panic!("{other:?}"),
+                }
+            }
+            let piece = timeout(LIMIT, self.recv.data()).await.unwrap();
+            self.unframer.push(piece.unwrap().unwrap());
+        }
+    }
+}
+
+/// Another cluster's agent knows the numbers of a dial and its connection.
+#[tokio::test]
+async fn hard_case_16_an_agent_speaks_for_its_own_connections_alone() {
+    let (mut own, hub) = RawAgent::connected().await;
+    let (mut other, _others_hub) = RawAgent::connected().await;
+    let opening = tokio::spawn(async move {
+        let target = "a:1".parse().unwrap();
+        hub.open(&target, LIMIT).await
+    });
+    let dial = own.asked_to_dial().await;
+    let connect = ConnectId::new(7).unwrap();
+    let forged = Bytes::from_static(b"forged");
+    let answer = Packet::DialResponse {
+        dial,
+        result: Ok(connect),
+    };
+    other.say(&answer);
+    other.say(&Packet::Data {
+        connect,
+        data: forged.clone(),
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!opening.is_finished(), "opened by another agent");
+    own.say(&answer);
+    let mut stream = opening.await.unwrap().unwrap();
+    other.say(&Packet::Data {
+        connect,
+        data: forged,
+    });
+    other.say(&Packet::CloseRequest { connect });
+    // A number that nobody was given, from the agent itself.
+    own.say(&Packet::Data {
+        connect: ConnectId::new(8).unwrap(),
+        data: Bytes::from_static(b"nobody's"),
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    own.say(&Packet::Data {
+        connect,
+        data: Bytes::from_static(b"own"),
+    });
+    let mut seen = [0; 3];
+    timeout(LIMIT, stream.read_exact(&mut seen))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(&seen, b"own");
 }
