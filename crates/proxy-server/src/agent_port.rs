@@ -10,13 +10,13 @@ use cluster_proxy_identity::PeerIdentity;
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_tunnel::lane::ServerHello;
 use cluster_proxy_tunnel::throttle::Throttle;
-use cluster_proxy_tunnel::tls::Accepted;
+use cluster_proxy_tunnel::tls::{Accepted, ServerStream};
 use cluster_proxy_tunnel::{Http2Settings, TunnelError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, NotAdmitted, admit};
-use crate::agent_link::AgentLink;
+use crate::agent_link::{AgentLink, AgentLinkDriver};
 use crate::agent_tokens::AgentTokens;
 use crate::agents::{Agents, ConnectedAgent};
 use crate::link_facts::LinkFacts;
@@ -49,9 +49,38 @@ pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// What is on its way to the agent gets this long to leave.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
+/// An agent that was let in.
+struct Admitted {
+    link: AgentLink,
+    driver: AgentLinkDriver<ServerStream>,
+    claims: Claims,
+    /// As it is now, and all its changes.
+    rule: Rule,
+    identity: PeerIdentity,
+}
+
 impl AgentPort {
     /// Serves one connection to its end.
-    pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) {
+    ///
+    /// What is needed at its beginning has room of its own, which is given back: a connection stays
+    /// for days. An async function would keep what it was called with.
+    pub(crate) fn serve(
+        self: Arc<Self>,
+        accepted: Accepted,
+        peer: SocketAddr,
+    ) -> impl Future<Output = ()> + Send {
+        let admitting = Box::pin(Arc::clone(&self).admit(accepted, peer));
+        async move {
+            let admitted = admitting.await;
+            if let Some(admitted) = admitted {
+                let staying = Box::pin(self.stay(admitted, peer));
+                staying.await;
+            }
+        }
+    }
+
+    /// Lets the agent in, or says why not.
+    async fn admit(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) -> Option<Box<Admitted>> {
         let Accepted {
             stream,
             alpn,
@@ -59,7 +88,7 @@ impl AgentPort {
         } = accepted;
         let protocol = admission::protocol(alpn.as_deref());
         // From here on every change of the rule is seen.
-        let mut rule = self.rule.clone();
+        let rule = self.rule.clone();
         let admitting = admit(
             stream,
             protocol,
@@ -67,16 +96,34 @@ impl AgentPort {
             &self.hello,
             &self.http2,
         );
-        // Its room is needed for a moment only, and a connection stays for days.
-        let admitting = Box::pin(admitting);
         let admitted = tokio::select! {
-            () = self.stop.cancelled() => return,
+            () = self.stop.cancelled() => return None,
             admitted = admitting => admitted,
         };
-        let (link, mut driver, claims) = match admitted {
-            Ok(admitted) => admitted,
-            Err(not) => return self.note_not_admitted(&not, &identity, peer),
-        };
+        match admitted {
+            Ok((link, driver, claims)) => Some(Box::new(Admitted {
+                link,
+                driver,
+                claims,
+                rule,
+                identity,
+            })),
+            Err(not) => {
+                self.note_not_admitted(&not, &identity, peer);
+                None
+            }
+        }
+    }
+
+    /// Keeps the agent until it goes, or is not to be had any more.
+    async fn stay(self: Arc<Self>, admitted: Box<Admitted>, peer: SocketAddr) {
+        let Admitted {
+            link,
+            mut driver,
+            claims,
+            mut rule,
+            identity,
+        } = *admitted;
         self.note_connected(&link, &claims, peer);
         let agent_id = link.agent().agent_id.clone();
         let cluster = claims.cluster.clone();
