@@ -69,7 +69,7 @@ impl Certificates {
             &self.read("server.key")?,
             Some(&self.read("ca.crt")?),
             ClientAuth::Required,
-            vec![FRONTEND_ALPN.to_vec(), b"http/1.1".to_vec()],
+            FRONTEND_ALPN.map(<[u8]>::to_vec).to_vec(),
         )?)
     }
 

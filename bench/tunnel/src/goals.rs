@@ -2,6 +2,7 @@
 
 use crate::front::Protocol;
 use crate::load::Sample;
+use crate::memory::Idle;
 use crate::results::{Contender, Measure, Results};
 use crate::system::Kind;
 
@@ -149,9 +150,25 @@ impl Goals<'_> {
         for (kept, stock, least) in pairs {
             let ours = self.results.median(kept, http2(Kind::Ours), rate);
             let go = self.best(stock, rate, GO, true);
-            self.push(6, kept.to_string(), "a second", ours, GO, go, Goal::AtLeast(least));
+            self.push(
+                6,
+                kept.to_string(),
+                "a second",
+                ours,
+                GO,
+                go,
+                Goal::AtLeast(least),
+            );
             let floor = self.results.median(kept, http2(Kind::TwoHops), rate);
-            self.push(6, kept.to_string(), "a second", ours, FLOOR, floor, Goal::AtLeast(3.0));
+            self.push(
+                6,
+                kept.to_string(),
+                "a second",
+                ours,
+                FLOOR,
+                floor,
+                Goal::AtLeast(3.0),
+            );
         }
     }
 
@@ -200,11 +217,22 @@ impl Goals<'_> {
                 .reduce(f64::min)
         };
         for (name, figure) in [
-            ("hub without connections", (|idle| idle.base[0].rss) as fn(&_) -> f64),
+            (
+                "hub without connections",
+                (|idle: &Idle| idle.base[0].rss) as fn(&Idle) -> f64,
+            ),
             ("agent without connections", |idle| idle.base[1].rss),
         ] {
             let ours = results.idle(self.ours, figure);
-            self.push(9, name.to_owned(), "KiB", ours, GO, least(figure), Goal::AtMost(1.0 / 3.0));
+            self.push(
+                9,
+                name.to_owned(),
+                "KiB",
+                ours,
+                GO,
+                least(figure),
+                Goal::AtMost(1.0 / 3.0),
+            );
             if let Some(ours) = ours {
                 self.all.push(Comparison {
                     row: 9,
@@ -218,11 +246,23 @@ impl Goals<'_> {
             }
         }
         for (name, figure, goal) in [
-            ("hub for an idle connection", (|idle| idle.each[0]) as fn(&_) -> f64, 0.5),
+            (
+                "hub for an idle connection",
+                (|idle: &Idle| idle.each[0]) as fn(&Idle) -> f64,
+                0.5,
+            ),
             ("agent for an idle connection", |idle| idle.each[1], 0.25),
         ] {
             let ours = results.idle(self.ours, figure);
-            self.push(10, name.to_owned(), "KiB", ours, GO, least(figure), Goal::AtMost(goal));
+            self.push(
+                10,
+                name.to_owned(),
+                "KiB",
+                ours,
+                GO,
+                least(figure),
+                Goal::AtMost(goal),
+            );
         }
         if let Some(&(ours, count)) = results.idle_agents.get(&Kind::Ours) {
             self.all.push(Comparison {

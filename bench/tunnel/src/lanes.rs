@@ -74,5 +74,5 @@ async fn open(server: SocketAddr, tls: ClientTls, number: usize) -> Result<Lane>
         version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities: Vec::new(),
     };
-    Ok(AgentLane::open_over(stream, &hello, &Http2Settings::default(), |_| true).await?)
+    Ok(AgentLane::open_over(stream, &hello, None, &Http2Settings::default(), |_| true).await?)
 }

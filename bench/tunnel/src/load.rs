@@ -89,7 +89,7 @@ async fn transfers(
     while Instant::now() < end {
         let transfer = Transfer {
             direction,
-            number: worker << 32 | bytes / TRANSFER,
+            number: (worker << 32) | (bytes / TRANSFER),
             length: TRANSFER,
         };
         timeout(STEP_LIMIT, one_transfer(&mut tunnel, transfer))

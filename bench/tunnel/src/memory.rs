@@ -165,6 +165,10 @@ async fn beside(
     target: SocketAddr,
     duration: Duration,
 ) -> Option<f64> {
-    let measured = timeout(STALL + duration, round_trips(system, front, target, duration)).await;
+    let measured = timeout(
+        STALL + duration,
+        round_trips(system, front, target, duration),
+    )
+    .await;
     measured.ok()?.ok().map(|sample| sample.p50)
 }

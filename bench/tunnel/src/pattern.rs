@@ -22,7 +22,12 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
             state.to_le_bytes()[0]
         })
         .collect();
-    period.iter().copied().cycle().take(PERIOD + PIECE).collect()
+    period
+        .iter()
+        .copied()
+        .cycle()
+        .take(PERIOD + PIECE)
+        .collect()
 });
 
 /// A place in the endless pattern.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use cluster_proxy_identity::tls::ClientTls;
-use cluster_proxy_tunnel::frontend::{FRONTEND_ALPN, FrontendConnection};
+use cluster_proxy_tunnel::frontend::{HTTP2_ALPN, Http2Frontend};
 use cluster_proxy_tunnel::tls::ServerStream;
 use cluster_proxy_tunnel::{Http2Settings, IncomingConnect, socket, tls};
 use rustls::ServerConfig;
@@ -73,7 +73,7 @@ pub(crate) async fn run(args: RelayArgs) -> Result<()> {
 
 async fn serve(socket: TcpStream, config: Arc<ServerConfig>, way: Way) -> Result<()> {
     let accepted = tls::accept(socket, config, CONNECT_LIMIT).await?;
-    if accepted.alpn.as_deref() == Some(FRONTEND_ALPN) {
+    if accepted.alpn.as_deref() == Some(HTTP2_ALPN) {
         return serve_http2(accepted.stream, way).await;
     }
     let mut stream = accepted.stream;
@@ -99,7 +99,7 @@ async fn answer(stream: &mut ServerStream) -> Result<()> {
 }
 
 async fn serve_http2(stream: ServerStream, way: Way) -> Result<()> {
-    let mut front = FrontendConnection::open_over(stream, &Http2Settings::default()).await?;
+    let mut front = Http2Frontend::open_over(stream, &Http2Settings::default()).await?;
     let mut tunnels = JoinSet::new();
     while let Ok(incoming) = front.next().await {
         while tunnels.try_join_next().is_some() {}

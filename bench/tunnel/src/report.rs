@@ -68,13 +68,15 @@ impl Report {
         let warning = self
             .circumstances
             .warning()
-            .map_or_else(String::new, |warning| format!("**Warning:** {warning}.\n\n"));
+            .map_or_else(String::new, |warning| {
+                format!("**Warning:** {warning}.\n\n")
+            });
         Ok(format!(
             "# The tunnel beside Go's and a plain relay\n\n\
              {date}; {cores} cores, which also run client and target; {rounds} interleaved rounds \
              of {seconds} s a load, medians; load average before the run {load_average:.1}, others \
-             took {others:.2} cores during it. Made by `make bench-tunnel`; \
-             [docs/performance.md](../../docs/performance.md) says what each line means.\n\n\
+             took {others:.2} cores during it. Ours is the release build of the image. Made by \
+             `make bench-tunnel`; [docs/performance.md](../../docs/performance.md) says what each line means.\n\n\
              {warning}## Goals\n\n{goals}\n{missed}\n## Rates and latency\n\n{rates}\n\
              ## CPU of hub and agent\n\n{cpu}\n## Memory\n\n{memory}\n\
              ## Readers that never read\n\n{stalled}\n![figures](tunnel.svg)\n",
@@ -148,8 +150,14 @@ impl Report {
         self.table(|measure| {
             if measure.is_bulk() {
                 vec![
-                    (format!("{measure}, s/GiB"), Sample::cpu_seconds_per_gib as _),
-                    (format!("{measure}, s/GiB, hub"), Sample::hub_seconds_per_gib),
+                    (
+                        format!("{measure}, s/GiB"),
+                        Sample::cpu_seconds_per_gib as _,
+                    ),
+                    (
+                        format!("{measure}, s/GiB, hub"),
+                        Sample::hub_seconds_per_gib,
+                    ),
                 ]
             } else {
                 vec![(format!("{measure}, ms each"), Sample::cpu_ms_each as _)]
@@ -175,7 +183,10 @@ impl Report {
             table.push_str(&format!("| {name} |"));
             for contender in &contenders {
                 let cell = self.results.median(measure, *contender, figure);
-                table.push_str(&format!(" {} |", cell.map_or("-".to_owned(), number)));
+                table.push_str(&format!(
+                    " {} |",
+                    cell.map_or_else(|| "-".to_owned(), number)
+                ));
             }
             table.push('\n');
         }
@@ -202,7 +213,10 @@ impl Report {
             table.push_str(&format!("| {contender} |"));
             for figure in figures {
                 let cell = self.results.idle(contender, figure);
-                table.push_str(&format!(" {} |", cell.map_or("-".to_owned(), number)));
+                table.push_str(&format!(
+                    " {} |",
+                    cell.map_or_else(|| "-".to_owned(), number)
+                ));
             }
             table.push('\n');
         }
@@ -231,7 +245,7 @@ impl Report {
                     "| {contender} | {} | {} | {} | {} | {} |",
                     stalled.readers,
                     number(stalled.before),
-                    stalled.beside.map_or("blocked".to_owned(), number),
+                    stalled.beside.map_or_else(|| "blocked".to_owned(), number),
                     number(stalled.growth[0] / 1024.0),
                     number(stalled.growth[1] / 1024.0),
                 ),

@@ -1,6 +1,7 @@
 //! One whole run: which systems, in which order.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +47,10 @@ pub(crate) async fn run(options: Options) -> Result<String> {
     ensure!(
         options.rounds > 0 && options.seconds > 0.0,
         "at least one round of some time"
+    );
+    ensure!(
+        options.report.is_none() || !cfg!(debug_assertions),
+        "a report needs release builds; make bench-tunnel makes them"
     );
     let load_average = process::load_average()?;
     let folder = TempDir::new()?;
@@ -110,14 +115,10 @@ const ALL: [(Kind, Protocol); 9] = [
 fn fits(measure: Measure, contender: Contender, ours_takes_http1: bool) -> bool {
     let Contender { kind, protocol } = contender;
     match measure {
-        Measure::Kept1 | Measure::Kept16 => {
-            protocol == Protocol::Http2 && kind != Kind::OursGo
-        }
+        Measure::Kept1 | Measure::Kept16 => protocol == Protocol::Http2 && kind != Kind::OursGo,
         // Not how the floor is measured.
         _ if kind == Kind::TwoHops => protocol == Protocol::Http1,
-        Measure::Stock1 | Measure::Stock16 => {
-            protocol != Protocol::Http2 || !ours_takes_http1
-        }
+        Measure::Stock1 | Measure::Stock16 => protocol != Protocol::Http2 || !ours_takes_http1,
         _ => true,
     }
 }
@@ -165,7 +166,11 @@ impl Run {
         let wanted = |contender: &Contender| {
             let name = contender.to_string();
             self.options.only.is_empty()
-                || self.options.only.iter().any(|part| name.contains(part.as_str()))
+                || self
+                    .options
+                    .only
+                    .iter()
+                    .any(|part| name.contains(part.as_str()))
         };
         let all: Vec<_> = ALL
             .into_iter()
@@ -212,9 +217,17 @@ impl Run {
         }
         for (kind, count) in [
             (Kind::Ours, self.scaled(IDLE_AGENTS)),
-            (Kind::GoConnect, self.scaled(f64::from(u32::try_from(GO_AGENTS)?)).min(GO_AGENTS)),
+            (
+                Kind::GoConnect,
+                self.scaled(f64::from(u32::try_from(GO_AGENTS)?))
+                    .min(GO_AGENTS),
+            ),
         ] {
-            if !self.contenders.iter().any(|contender| contender.kind == kind) {
+            if !self
+                .contenders
+                .iter()
+                .any(|contender| contender.kind == kind)
+            {
                 continue;
             }
             let each = memory::idle_agents(&self.workshop, kind, count)
@@ -259,9 +272,8 @@ impl Run {
     async fn rounds(&mut self) -> Result<f64> {
         let mut systems = BTreeMap::new();
         for contender in &self.contenders {
-            if !systems.contains_key(&contender.kind) {
-                let system = System::start(&self.workshop, contender.kind).await?;
-                systems.insert(contender.kind, system);
+            if let Entry::Vacant(place) = systems.entry(contender.kind) {
+                place.insert(System::start(&self.workshop, contender.kind).await?);
             }
         }
         let mut fronts = BTreeMap::new();

@@ -295,7 +295,8 @@ async fn start_agent(workshop: &Workshop, kind: Kind, server_port: u16) -> Resul
 async fn is_ready(health: SocketAddr) -> bool {
     let ask = async {
         let mut socket = TcpStream::connect(health).await?;
-        let request = format!("GET /readyz HTTP/1.1\r\nHost: {health}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /readyz HTTP/1.1\r\nHost: {health}\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await?;
         let mut status = [0; 12];
         socket.read_exact(&mut status).await?;

@@ -74,7 +74,9 @@ impl Targets {
         let mut serving = JoinSet::new();
         let echoes = TcpListener::bind("127.0.0.1:0").await?;
         let echo = echoes.local_addr()?;
-        serving.spawn(accept(echoes, |socket| async { drop(echo_all(socket).await) }));
+        serving.spawn(accept(echoes, |socket| async {
+            drop(echo_all(socket).await)
+        }));
         let transfers = TcpListener::bind("127.0.0.1:0").await?;
         let bulk = transfers.local_addr()?;
         serving.spawn(accept(transfers, |socket| async {
