@@ -4,6 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -36,6 +37,9 @@ pub(crate) struct GrpcTunnel {
 /// As much as Go's `io.Copy` writes at once: one packet each.
 const WRITE: usize = 32 * 1024;
 
+/// Go's server finds a dial by its number alone, whoever asked: no two may have the same.
+static DIALS: AtomicI64 = AtomicI64::new(1);
+
 /// Beyond what one tunnel has under way.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
@@ -67,7 +71,7 @@ async fn call(proxy: SocketAddr, tls: &ClientTls, target: SocketAddr) -> Result<
         .header("te", "trailers")
         .body(())?;
     let (answer, mut send) = requests.ready().await?.send_request(request, false)?;
-    let dial = DialId::new(i64::from(target.port()));
+    let dial = DialId::new(DIALS.fetch_add(1, Ordering::Relaxed));
     let asked = Packet::DialRequest {
         protocol: "tcp".to_owned(),
         address: target.to_string(),
