@@ -39,6 +39,10 @@ test-long: tools
 bench: tools
 	./tests/run bench
 
+.PHONY: bench-tunnel
+bench-tunnel: tools
+	./tests/run bench-tunnel $(ARGS)
+
 .PHONY: deny
 deny: tools
 	./tests/run deny

@@ -72,7 +72,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms without a rule: they assemble or test the others.
-const MAY_USE_ALL: &[&str] = &["cluster-proxy", "testkit", "tests", "bench"];
+const MAY_USE_ALL: &[&str] = &["cluster-proxy", "testkit", "tests", "bench", "bench-tunnel"];
 
 /// A second TLS stack or crypto provider in the program would be one too many to keep patched.
 const NEVER_LINKED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
