@@ -284,6 +284,10 @@ async fn start_agent(workshop: &Workshop, kind: Kind, server_port: u16) -> Resul
         // The machine's own proxies lead nowhere on the loopback address.
         .env_remove("HTTPS_PROXY")
         .env_remove("https_proxy");
+    if kind == Kind::Ours {
+        // What it is anywhere but on the loopback address, where a port-forward is supposed.
+        command.arg("--lanes=2");
+    }
     let agent = Running::start(format!("{kind}: agent"), command)?;
     until("the agent is connected", async || is_ready(health).await)
         .await
