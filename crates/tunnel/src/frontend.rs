@@ -8,7 +8,6 @@ mod authorities;
 mod head;
 mod http1;
 mod http2;
-mod replayed;
 
 use std::future::poll_fn;
 
@@ -25,7 +24,6 @@ pub use head::{ConnectHead, HeadError};
 use http1::Http1Frontend;
 pub(crate) use http1::PendingConnect;
 pub use http2::Http2Frontend;
-use replayed::Replayed;
 
 /// The TLS application protocol (RFC 7301) of users that speak HTTP/2.
 pub const HTTP2_ALPN: &[u8] = b"h2";
@@ -42,7 +40,7 @@ pub struct FrontendConnection {
 #[derive(Debug)]
 enum Spoken {
     /// Any number of tunnelled connections.
-    Http2(Box<Http2Frontend<Authorities<Replayed>>>),
+    Http2(Box<Http2Frontend<Authorities<ClientSocket>>>),
     /// One.
     Http1(Box<Http1Frontend>),
 }
@@ -85,11 +83,10 @@ impl FrontendConnection {
         settings: &Http2Settings,
     ) -> Result<Self, TunnelError> {
         let names_a_host = matches!(socket, ClientSocket::Tls(_));
-        let io = Replayed::new(first, socket);
         let io = if names_a_host {
-            Authorities::kept(io)
+            Authorities::kept(first, socket)
         } else {
-            Authorities::replaced(io)
+            Authorities::replaced(first, socket)
         };
         let connection = Http2Frontend::open_over(io, settings).await?;
         Ok(Self {

@@ -1,4 +1,7 @@
-//! Authorities that are none. gRPC clients name a Unix socket's path as the `:authority` of their
+//! What HTTP/2 reads of a frontend's socket: bytes that were read already come first, and on a Unix
+//! socket authorities that are none are replaced.
+//!
+//! gRPC clients name a Unix socket's path as the `:authority` of their
 //! calls, percent-encoded (grpc-go, and so the kube-apiserver) or as it is, which h2 resets as
 //! malformed (<https://github.com/hyperium/h2/issues/442>). Nobody here reads the authority of such
 //! a call: on its way to h2 it is replaced by one that names nothing.
@@ -16,10 +19,12 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-/// A socket on which HTTP/2 comes, and leaves again with such authorities replaced.
+/// See the module.
 #[derive(Debug)]
 pub(crate) struct Authorities<T> {
     io: T,
+    /// To be handed on first.
+    output: BytesMut,
     /// `None` where clients name a host.
     frames: Option<Frames>,
 }
@@ -30,34 +35,36 @@ struct Frames {
     through: usize,
     /// Read and not looked at yet.
     input: BytesMut,
-    /// Looked at; to be handed on first.
-    output: BytesMut,
 }
 
 impl<T> Authorities<T> {
-    /// Replaces nothing.
-    pub(super) fn kept(io: T) -> Self {
-        Self { io, frames: None }
+    /// Replaces nothing; `first` was read of `io` already.
+    pub(super) fn kept(first: BytesMut, io: T) -> Self {
+        Self {
+            io,
+            output: first,
+            frames: None,
+        }
     }
 
-    /// Replaces them from the preface on, which comes first.
-    pub(super) fn replaced(io: T) -> Self {
+    /// Replaces them from the preface on, with which `first`, or else `io`, begins.
+    pub(super) fn replaced(first: BytesMut, io: T) -> Self {
         let frames = Frames {
             through: super::PREFACE.len(),
-            input: BytesMut::new(),
-            output: BytesMut::new(),
+            input: first,
         };
         Self {
             io,
+            output: BytesMut::new(),
             frames: Some(frames),
         }
     }
 }
 
 impl Frames {
-    /// Takes the next frame's head, and the whole of it where it has to be looked into. `false`
-    /// when there is not enough of it yet.
-    fn take_frame(&mut self) -> bool {
+    /// Takes the next frame's head, and the whole of it, into `output`, where it has to be looked
+    /// into. `false` when there is not enough of it yet.
+    fn take_frame(&mut self, output: &mut BytesMut) -> bool {
         let Some((head, _)) = self.input.split_first_chunk::<HEAD>() else {
             return false;
         };
@@ -73,20 +80,20 @@ impl Frames {
             return false;
         }
         let frame = self.input.split_to(HEAD + length);
-        self.output = replaced(&frame).unwrap_or(frame);
+        *output = replaced(&frame).unwrap_or(frame);
         true
     }
+}
 
-    fn hand_over(from: &mut BytesMut, most: usize, buf: &mut ReadBuf<'_>) -> usize {
-        let taken = from.len().min(most).min(buf.remaining());
-        buf.put_slice(&from[..taken]);
-        from.advance(taken);
-        if from.is_empty() {
-            // An idle connection holds no buffer.
-            *from = BytesMut::new();
-        }
-        taken
+fn hand_over(from: &mut BytesMut, most: usize, buf: &mut ReadBuf<'_>) -> usize {
+    let taken = from.len().min(most).min(buf.remaining());
+    buf.put_slice(&from[..taken]);
+    from.advance(taken);
+    if from.is_empty() {
+        // An idle connection holds no buffer.
+        *from = BytesMut::new();
     }
+    taken
 }
 
 /// The HEADERS frame with its authority replaced, when that is needed.
@@ -119,17 +126,17 @@ impl<T: AsyncRead + Unpin> AsyncRead for Authorities<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { io, frames } = self.get_mut();
-        let Some(frames) = frames else {
-            return Pin::new(io).poll_read(cx, buf);
-        };
+        let Self { io, output, frames } = self.get_mut();
         loop {
-            if !frames.output.is_empty() {
-                Frames::hand_over(&mut frames.output, usize::MAX, buf);
+            if !output.is_empty() {
+                hand_over(output, usize::MAX, buf);
                 return Poll::Ready(Ok(()));
             }
+            let Some(frames) = frames else {
+                return Pin::new(io).poll_read(cx, buf);
+            };
             if frames.through > 0 && !frames.input.is_empty() {
-                frames.through -= Frames::hand_over(&mut frames.input, frames.through, buf);
+                frames.through -= hand_over(&mut frames.input, frames.through, buf);
                 return Poll::Ready(Ok(()));
             }
             if frames.through > 0 {
@@ -141,13 +148,13 @@ impl<T: AsyncRead + Unpin> AsyncRead for Authorities<T> {
                 buf.advance(read);
                 return Poll::Ready(Ok(()));
             }
-            if frames.take_frame() {
+            if frames.take_frame(output) {
                 continue;
             }
             frames.input.reserve(READ);
             if ready!(poll_read_buf(Pin::new(io), cx, &mut frames.input))? == 0 {
                 // The end, in the middle of a frame or not: whoever reads it finds out.
-                Frames::hand_over(&mut frames.input, usize::MAX, buf);
+                hand_over(&mut frames.input, usize::MAX, buf);
                 return Poll::Ready(Ok(()));
             }
         }

@@ -86,7 +86,7 @@ async fn frames_come_through_whole_however_they_are_cut() {
         let (near, mut far) = duplex(cut);
         let wire = wire.clone();
         let writing = tokio::spawn(async move { far.write_all(&wire).await.unwrap() });
-        let mut io = Authorities::replaced(near);
+        let mut io = Authorities::replaced(BytesMut::new(), near);
         let mut seen = Vec::new();
         let mut buffer = vec![0; room];
         loop {
@@ -106,7 +106,7 @@ async fn frames_come_through_whole_however_they_are_cut() {
 async fn tables_stay_in_step() {
     let (near, far) = duplex(1 << 16);
     let client = tokio::spawn(client(far));
-    let mut server = h2::server::handshake(Authorities::replaced(near))
+    let mut server = h2::server::handshake(Authorities::replaced(BytesMut::new(), near))
         .await
         .unwrap();
     let mut paths = Vec::new();
