@@ -58,7 +58,7 @@ fuzz_target!(|input: Input<'_>| {
                 .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)),
             "{host}"
         );
-        assert_ne!(target.port(), 0);
+        assert_ne!(target.port().number(), Some(0));
         let kubernetes = input.service.eq_ignore_ascii_case("kubernetes")
             && input.namespace.eq_ignore_ascii_case("default");
         assert_eq!(target.is_kube_apiserver(), kubernetes);

@@ -7,6 +7,7 @@ mod identity;
 mod kubectl;
 mod operation;
 mod requests;
+mod services;
 mod setting;
 
 use std::process::ExitCode;
@@ -52,7 +53,10 @@ fn main() -> ExitCode {
                 requests::refused_with_a_body,
             ),
             ("refused URLs get a Status", requests::refused_urls),
-            ("Services are not exposed", requests::services),
+            (
+                "exposed Services are reached, others are not",
+                services::exposed,
+            ),
             (
                 "nothing is dialled per request",
                 requests::nothing_is_dialled_per_request,

@@ -189,15 +189,6 @@ pub(crate) fn refused_urls(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn services(setting: &Setting) -> Result<()> {
-    let path = "api/v1/namespaces/kube-system/services/http:kube-dns:9153/proxy-service/metrics";
-    let message = setting
-        .get(path, &setting.token, &[])?
-        .status_message(403, "Forbidden")?;
-    ensure!(message.contains("kube-dns"), "{message}");
-    Ok(())
-}
-
 /// 100 requests on one client connection, while the count of connections dialled stands still.
 pub(crate) fn nothing_is_dialled_per_request(setting: &Setting) -> Result<()> {
     setting.get(PODS, &setting.token, &[])?;

@@ -1,9 +1,6 @@
-//! Flags of the Go programs that have no meaning here, or not yet: command lines and charts written
-//! for those programs must start these.
-//!
-//! A flag whose absence nobody can notice is taken and does nothing, and its help says so. One that
-//! would be missed (a check that would not be made, a port that nobody would listen on) ends the
-//! start, unless its value asks for what is done anyway.
+//! Flags of the Go programs that have no meaning here, and whose absence nobody can notice: command
+//! lines and charts written for those programs must start these. They are taken and do nothing, and
+//! their help says so; a value that the Go program would refuse is refused.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -21,8 +18,6 @@ pub(crate) struct ForeignFlag {
     kind: Kind,
     /// What it means where it has a meaning.
     help: &'static str,
-    /// Values that ask for what is done anyway; `None` where no value is missed.
-    supported: Option<&'static [&'static str]>,
 }
 
 /// What the values of a flag look like: a wrong one is wrong here too.
@@ -40,27 +35,7 @@ pub(crate) enum Kind {
 
 /// A flag that is taken and does nothing.
 pub(crate) const fn ignored(name: &'static str, kind: Kind, help: &'static str) -> ForeignFlag {
-    ForeignFlag {
-        name,
-        kind,
-        help,
-        supported: None,
-    }
-}
-
-/// A flag of which only `supported` values are taken.
-pub(crate) const fn refused(
-    name: &'static str,
-    kind: Kind,
-    supported: &'static [&'static str],
-    help: &'static str,
-) -> ForeignFlag {
-    ForeignFlag {
-        name,
-        kind,
-        help,
-        supported: Some(supported),
-    }
+    ForeignFlag { name, kind, help }
 }
 
 /// The foreign flags of one role.
@@ -79,18 +54,15 @@ pub(crate) struct ForeignFlags<T: Table> {
 }
 
 impl<T: Table> ForeignFlags<T> {
-    /// Refuses what would be missed, and says what is ignored. Call it when logs are set up.
+    /// Refuses wrong values, and says what is ignored. Call it when logs are set up.
     ///
     /// # Errors
     /// A usage error that names the flag.
     pub(crate) fn check(&self) -> Result<(), StartError> {
         for (flag, values) in &self.given {
-            let mut last = String::new();
             for value in values {
-                last = flag.parse(value)?;
+                flag.check(value)?;
             }
-            // Of a flag given twice the last value holds.
-            flag.check_supported(&last)?;
         }
         let names: Vec<_> = self.given.iter().map(|(flag, _)| flag.name).collect();
         if !names.is_empty() {
@@ -101,30 +73,22 @@ impl<T: Table> ForeignFlags<T> {
 }
 
 impl ForeignFlag {
-    /// The value as `supported` has it.
-    fn parse(&self, value: &str) -> Result<String, StartError> {
-        match self.kind {
-            Kind::Bool => go_bool(value)
-                .map(|value| value.to_string())
-                .map_err(|cause| self.usage(cause)),
-            Kind::Number => match value.parse::<f64>() {
-                Ok(_) => Ok(value.to_owned()),
-                Err(_) => Err(self.usage(format!("{value:?} is not a number"))),
-            },
-            Kind::Duration => match value.parse::<GoDuration>() {
-                Ok(_) => Ok(value.to_owned()),
-                Err(error) => Err(self.usage(format!("{value:?} is {error}"))),
-            },
-            Kind::Text => Ok(value.to_owned()),
-        }
-    }
-
-    fn check_supported(&self, value: &str) -> Result<(), StartError> {
-        match self.supported {
-            Some(supported) if !supported.contains(&value) => {
-                Err(self.usage(format!("{value:?} is not supported yet")))
+    fn check(&self, value: &str) -> Result<(), StartError> {
+        let wrong = match self.kind {
+            Kind::Bool => go_bool(value).err(),
+            Kind::Number => {
+                let number = value.parse::<f64>();
+                number.err().map(|_| format!("{value:?} is not a number"))
             }
-            _ => Ok(()),
+            Kind::Duration => {
+                let duration = value.parse::<GoDuration>();
+                duration.err().map(|error| format!("{value:?} is {error}"))
+            }
+            Kind::Text => None,
+        };
+        match wrong {
+            Some(cause) => Err(self.usage(cause)),
+            None => Ok(()),
         }
     }
 
@@ -133,21 +97,9 @@ impl ForeignFlag {
     }
 
     fn arg(&self, heading: &'static str) -> Arg {
-        let effect = match self.supported {
-            None => "accepted, without effect here".to_owned(),
-            Some(supported) => {
-                let supported = supported.iter().filter(|value| !value.is_empty());
-                let supported: Vec<_> = supported.copied().collect();
-                if supported.is_empty() {
-                    "refused unless empty".to_owned()
-                } else {
-                    format!("refused unless it is {}", supported.join(" or "))
-                }
-            }
-        };
         let arg = Arg::new(self.name)
             .long(self.name)
-            .help(format!("{} ({effect})", self.help))
+            .help(format!("{} (accepted, without effect here)", self.help))
             .help_heading(heading)
             .hide_short_help(true)
             .allow_hyphen_values(true)
@@ -218,8 +170,7 @@ mod tests {
             ignored("keepalive-time", Kind::Duration, "How often"),
             ignored("profiling", Kind::Bool, "Profiles"),
             ignored("qps", Kind::Number, "Per second"),
-            refused("mode", Kind::Text, &["", "grpc"], "Protocol"),
-            refused("leases", Kind::Bool, &["false"], "Leases"),
+            ignored("note", Kind::Text, "Notes"),
         ];
     }
 
@@ -238,24 +189,16 @@ mod tests {
         check(&[]).unwrap();
         check(&["--keepalive-time=1h0m0s", "--keepalive-time", "30s"]).unwrap();
         check(&["--profiling", "--profiling=false", "--qps=0.5", "--qps=-1"]).unwrap();
-        check(&["--mode=grpc", "--leases=F"]).unwrap();
-        check(&["--mode="]).unwrap();
-        check(&["--mode=http-connect", "--mode=grpc"]).unwrap();
+        check(&["--note=anything", "--note=", "--profiling=F"]).unwrap();
     }
 
     #[test]
-    fn what_would_be_missed_and_what_is_wrong_is_refused() {
-        check(&["--mode=grpc", "--mode=http-connect"]).unwrap_err();
+    fn what_is_wrong_is_refused() {
         check(&["--qps=many", "--qps=1"]).unwrap_err();
         for (line, said) in [
             (
-                "--mode=http-connect",
-                "--mode: \"http-connect\" is not supported yet",
-            ),
-            ("--leases", "--leases: \"true\" is not supported yet"),
-            (
-                "--leases=yes",
-                "--leases: \"yes\" is neither true nor false",
+                "--profiling=yes",
+                "--profiling: \"yes\" is neither true nor false",
             ),
             ("--qps=many", "--qps: \"many\" is not a number"),
             (
@@ -271,12 +214,8 @@ mod tests {
     fn help_tells_which_is_which() {
         let mut command = ForeignFlags::<Some>::augment_args(Command::new("x"));
         let help = command.render_long_help().to_string();
-        for part in [
-            "How often (accepted, without effect here)",
-            "Protocol (refused unless it is grpc)",
-        ] {
-            assert!(help.contains(part), "{help}");
-        }
+        let part = "How often (accepted, without effect here)";
+        assert!(help.contains(part), "{help}");
         let short = command.render_help().to_string();
         assert!(!short.contains("keepalive-time"), "{short}");
     }

@@ -490,10 +490,6 @@ fn flags_that_only_go_together_name_the_one_that_is_missing() {
 #[test]
 fn flags_that_would_be_missed_are_refused() {
     let files = Files::new();
-    let configmap = ("--exposed-services-configmap", "mine");
-    let line = complaint(&files.role("user-server", &[configmap]), 64);
-    let said = "--exposed-services-configmap: \"mine\" is not supported yet";
-    assert!(line.contains(said), "{line}");
     for (role, flag, value) in [
         ("proxy-server", "--keepalive-time", "1"),
         ("proxy-server", "--mode", "grpc+http"),

@@ -12,8 +12,8 @@
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
-    TE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, Version};
 
@@ -57,6 +57,13 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) -> HopRequest {
         headers.remove(CONTENT_LENGTH);
     }
     asked
+}
+
+/// Whether the client waits for a stream of events, which stays open (the `EventSource` of HTML).
+pub fn wants_event_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get(ACCEPT)
+        .is_some_and(|accept| accept.as_bytes().starts_with(b"text/event-stream"))
 }
 
 /// Says to the next hop that trailers are read here; the value is ours, not the client's.

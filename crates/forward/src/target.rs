@@ -4,7 +4,9 @@
 //! joined or normalised, so no two of them can read a target differently (CVE-2026-40912).
 
 use bytes::Bytes;
-use http::uri::{InvalidUri, PathAndQuery};
+use http::header::HOST;
+use http::uri::{self, Authority, InvalidUri, PathAndQuery, Scheme};
+use http::{Request, Uri};
 
 /// Splits `/first/rest?query` into `first` and `/rest?query`; the rest of `/first` is empty and
 /// that of `/first?query` is `?query`. `None` for a target that does not begin with `/`.
@@ -12,6 +14,24 @@ pub fn split_first_segment(target: &PathAndQuery) -> Option<(&str, &str)> {
     let target = target.as_str().strip_prefix('/')?;
     let end = target.find(['/', '?']).unwrap_or(target.len());
     Some(target.split_at(end))
+}
+
+/// The host that a client asked for, if it can be read.
+pub fn client_authority<B>(request: &Request<B>) -> Option<Authority> {
+    request.uri().authority().cloned().or_else(|| {
+        let host = request.headers().get(HOST)?;
+        Authority::try_from(host.as_bytes()).ok()
+    })
+}
+
+/// A URI for [`Pool`](crate::Pool): the target, and the host to name instead of the pool's own.
+pub fn with_authority(target: PathAndQuery, authority: Option<Authority>) -> Uri {
+    let mut parts = uri::Parts::default();
+    // Without a scheme an authority may stand with no path only.
+    parts.scheme = authority.is_some().then_some(Scheme::HTTPS);
+    parts.authority = authority;
+    parts.path_and_query = Some(target.clone());
+    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(target))
 }
 
 /// Makes a target of what [`split_first_segment`] left. What has no path gets `/`.

@@ -20,6 +20,6 @@ pub use cluster::{
     TunnelHostError,
 };
 pub use peer::{PeerIdentity, ProvenAgent, USER_SERVER_COMMON_NAME};
-pub use target::{Scheme, ServiceTarget, ServiceTargetError};
+pub use target::{Scheme, ServicePort, ServiceTarget, ServiceTargetError};
 pub use token::{Token, TokenError};
 pub use user::{RemoteUserError, User, strip_remote_headers};

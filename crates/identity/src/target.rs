@@ -41,6 +41,58 @@ impl FromStr for Scheme {
     }
 }
 
+/// Which port of a Service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ServicePort {
+    /// By its number.
+    Number(u16),
+    /// By its name, a DNS label.
+    Name(String),
+    /// The only one it has.
+    Only,
+}
+
+impl ServicePort {
+    /// The port's number, if that is how it is given.
+    #[must_use]
+    pub fn number(&self) -> Option<u16> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Name(_) | Self::Only => None,
+        }
+    }
+}
+
+/// Number or name as in URLs and headers; empty for the only port.
+impl fmt::Display for ServicePort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
+            Self::Only => Ok(()),
+        }
+    }
+}
+
+impl FromStr for ServicePort {
+    type Err = ServiceTargetError;
+
+    /// Digits alone are a number: `u16::from_str` would take a leading `+`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Ok(Self::Only);
+        }
+        if text.bytes().all(|b| b.is_ascii_digit()) {
+            let number = text.parse().ok().filter(|&port| port != 0);
+            return number.map(Self::Number).ok_or(ServiceTargetError::Port);
+        }
+        let is_name = text.len() <= MAX_LABEL_LENGTH && is_label(text);
+        is_name
+            .then(|| Self::Name(text.to_owned()))
+            .ok_or(ServiceTargetError::Port)
+    }
+}
+
 /// One Service of a managed cluster. Its parts can only be labels and a port, so that no name
 /// leaves its place in the host name made of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -48,7 +100,7 @@ pub struct ServiceTarget {
     scheme: Scheme,
     namespace: String,
     service: String,
-    port: u16,
+    port: ServicePort,
 }
 
 impl ServiceTarget {
@@ -66,7 +118,7 @@ impl ServiceTarget {
             scheme: scheme.parse()?,
             namespace: label(namespace).ok_or(ServiceTargetError::Namespace)?,
             service: label(service).ok_or(ServiceTargetError::Service)?,
-            port: port_number(port).ok_or(ServiceTargetError::Port)?,
+            port: port.parse()?,
         };
         Ok(if target.names_kubernetes_default() {
             Self::kube_apiserver()
@@ -82,7 +134,7 @@ impl ServiceTarget {
             scheme: Scheme::Https,
             namespace: "default".to_owned(),
             service: "kubernetes".to_owned(),
-            port: 443,
+            port: ServicePort::Number(443),
         }
     }
 
@@ -112,10 +164,19 @@ impl ServiceTarget {
         &self.service
     }
 
-    /// The Service's port number.
+    /// Which of the Service's ports.
     #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn port(&self) -> &ServicePort {
+        &self.port
+    }
+
+    /// The same Service by another port.
+    #[must_use]
+    pub fn with_port(self, port: ServicePort) -> Self {
+        if self.is_kube_apiserver() {
+            return self;
+        }
+        Self { port, ..self }
     }
 
     /// `<service>.<namespace>.svc`, the name to dial and to verify.
@@ -131,13 +192,11 @@ impl ServiceTarget {
 
 impl fmt::Display for ServiceTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}:{}",
-            self.scheme.as_str(),
-            self.host(),
-            self.port
-        )
+        write!(f, "{}://{}", self.scheme.as_str(), self.host())?;
+        match &self.port {
+            ServicePort::Only => Ok(()),
+            port => write!(f, ":{port}"),
+        }
     }
 }
 
@@ -153,8 +212,8 @@ pub enum ServiceTargetError {
     /// Not a DNS label.
     #[error("the service name is not a DNS label of at most {MAX_LABEL_LENGTH} characters")]
     Service,
-    /// Not a number from 1 to 65535.
-    #[error("the port is not a number from 1 to 65535")]
+    /// Neither a number from 1 to 65535 nor a DNS label.
+    #[error("the port is neither a number from 1 to 65535 nor the name of a port")]
     Port,
 }
 
@@ -162,14 +221,6 @@ pub enum ServiceTargetError {
 fn label(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
     (text.len() <= MAX_LABEL_LENGTH && is_label(&text)).then_some(text)
-}
-
-/// Digits alone: `u16::from_str` would take a leading `+`.
-fn port_number(text: &str) -> Option<u16> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok().filter(|&port| port != 0)
 }
 
 #[cfg(test)]
@@ -211,7 +262,9 @@ mod tests {
                 "{bad}"
             );
         }
-        for bad in ["0", "+5", "65536", "", "0x5", " 1", "https"] {
+        for bad in [
+            "0", "+5", "65536", "5+", " 1", "a.b", "HTTPS", "-a", "a:1", "[::1]",
+        ] {
             assert_eq!(
                 ServiceTarget::parse("https", "ns", "svc", bad),
                 Err(ServiceTargetError::Port)
@@ -221,7 +274,10 @@ mod tests {
             ServiceTarget::parse("ftp", "ns", "svc", "1"),
             Err(ServiceTargetError::Scheme)
         );
-        let web = ServiceTarget::parse("http", "shop", "web", "8080").unwrap();
-        assert_eq!(web.to_string(), "http://web.shop.svc:8080");
+        for (port, shown) in [("8080", ":8080"), ("metrics", ":metrics"), ("", "")] {
+            let web = ServiceTarget::parse("http", "shop", "web", port).unwrap();
+            assert_eq!(web.to_string(), format!("http://web.shop.svc{shown}"));
+            assert_eq!(web.port().to_string(), port);
+        }
     }
 }

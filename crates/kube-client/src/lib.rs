@@ -6,6 +6,7 @@
 //! CAs) are read again while the process runs, so that rotation needs no restart.
 
 mod client;
+mod config_map;
 mod connection;
 mod endpoint;
 mod error;
@@ -16,6 +17,7 @@ mod refreshed;
 mod tls;
 mod token_source;
 
+pub use config_map::{ConfigMapName, ConfigMapState};
 pub use connection::{Connection, ConnectionParts};
 pub use endpoint::{Address, ApiEndpoint, ApiSocket, CONNECT_TIMEOUT, ConnectError};
 pub use error::ConnectionError;

@@ -1,13 +1,7 @@
 //! The table of agents from the ConfigMap that the manager writes, watched.
 
-use std::pin::pin;
-
-use cluster_proxy_kube_client::Connection;
-use futures_util::TryStreamExt as _;
+use cluster_proxy_kube_client::{ConfigMapName, ConfigMapState, Connection};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, watcher};
 use tokio::sync::watch;
 
 use crate::agent_table::{AgentTable, AgentTableError, AgentTableSender, WatchedAgentTable};
@@ -21,58 +15,39 @@ const CLUSTERS_KEY: &str = "clusters";
 /// A ConfigMap with a table, and where its changes are told.
 #[derive(Debug)]
 pub struct AgentTableConfigMap {
-    namespace: String,
-    name: String,
+    map: ConfigMapName,
     sender: AgentTableSender,
 }
 
 impl AgentTableConfigMap {
-    /// The table in ConfigMap `name`. The receiver has none until
+    /// The table in a ConfigMap. The receiver has none until
     /// [`keep_fresh`](Self::keep_fresh) has read it.
     #[must_use]
-    pub fn new(namespace: String, name: String) -> (Self, WatchedAgentTable) {
+    pub fn new(map: ConfigMapName) -> (Self, WatchedAgentTable) {
         let (sender, receiver) = watch::channel(None);
-        let this = Self {
-            namespace,
-            name,
-            sender,
-        };
-        (this, receiver)
+        (Self { map, sender }, receiver)
     }
 
     /// Watches for ever, as `connection`'s user, who needs to get, list and watch this one
     /// ConfigMap. What cannot be read is logged, and the last good table stays: also when the
     /// ConfigMap is deleted, since that is not the manager's word about any cluster.
     pub async fn keep_fresh(self, connection: Connection) {
-        let api: Api<ConfigMap> = Api::namespaced(connection.watch_client(), &self.namespace);
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
-        let mut events = pin!(watcher(api, only).default_backoff());
-        loop {
-            match events.try_next().await {
-                Ok(Some(watcher::Event::Apply(found) | watcher::Event::InitApply(found))) => {
-                    self.take(&found);
+        self.map
+            .follow(&connection, |state| match state {
+                ConfigMapState::Found(found) => self.take(&found),
+                ConfigMapState::Missing => {
+                    tracing::warn!("there is no {}; the last good table stays", self.map);
                 }
-                Ok(Some(watcher::Event::Delete(_))) => {
-                    tracing::warn!("{self} is deleted; the last good table stays");
-                }
-                Ok(Some(watcher::Event::Init | watcher::Event::InitDone)) => {}
-                Ok(None) => return,
-                Err(error) => tracing::warn!("{self} cannot be watched: {error}"),
-            }
-        }
+                ConfigMapState::Unknown { .. } => {}
+            })
+            .await;
     }
 
     fn take(&self, found: &ConfigMap) {
         match table_of(found) {
-            Ok(table) => table.publish(&self.sender, self),
-            Err(error) => tracing::warn!("{self}: {error}; the last good table stays"),
+            Ok(table) => table.publish(&self.sender, &self.map),
+            Err(error) => tracing::warn!("{}: {error}; the last good table stays", self.map),
         }
-    }
-}
-
-impl std::fmt::Display for AgentTableConfigMap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ConfigMap {}/{}", self.namespace, self.name)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use cluster_proxy_forward::{End, Report};
+use cluster_proxy_identity::ServiceTarget;
 use http::{Method, StatusCode, Uri};
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -17,6 +18,7 @@ pub(crate) struct Access {
     path: String,
     begun: Instant,
     user: Option<String>,
+    service: Option<String>,
     identity: As,
     status: Option<StatusCode>,
     bytes: u64,
@@ -38,6 +40,7 @@ impl Access {
             path: uri.path().to_owned(),
             begun: Instant::now(),
             user: None,
+            service: None,
             identity: As::Nobody,
             status: None,
             bytes: 0,
@@ -55,6 +58,12 @@ impl Access {
             As::Token
         };
         self.user = user.map(str::to_owned);
+    }
+
+    /// The request is sent to this Service.
+    pub(crate) fn sent_to_service(&mut self, service: &ServiceTarget) {
+        self.identity = As::Client;
+        self.service = Some(service.to_string());
     }
 
     pub(crate) const fn answered(&mut self, status: StatusCode) {
@@ -79,6 +88,7 @@ impl Drop for Access {
             target: "access",
             request_id = self.id,
             user = self.user,
+            service = self.service,
             method = self.method.as_str(),
             path = self.path,
             code = self.status.map(|status| status.as_u16()),

@@ -1,6 +1,7 @@
 //! What a service-proxy works with: parsed values only, nothing of flags.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use cluster_proxy_authentication::{DEFAULT_CACHE_TTL, OidcSettings};
@@ -8,7 +9,7 @@ use cluster_proxy_forward::PoolSettings;
 use cluster_proxy_forward::server::ServerSettings;
 use cluster_proxy_identity::tls::{ClientTls, ServerTls};
 use cluster_proxy_kube_api::names::AUTHENTICATED_GROUP;
-use cluster_proxy_kube_client::Connection;
+use cluster_proxy_kube_client::{ConfigMapName, Connection};
 
 /// Everything a [`ServiceProxy`](crate::ServiceProxy) needs.
 #[derive(Debug, Clone)]
@@ -27,16 +28,25 @@ pub struct Config {
     pub impersonation: Impersonation,
     /// How long the answer to a token review is remembered; zero reviews every request.
     pub review_cache_ttl: Duration,
-    /// How long the kube-apiserver may take to begin its answer to a short request.
+    /// How long the kube-apiserver or a Service may take to begin its answer to a short request.
     pub head_timeout: Duration,
-    /// Connections to the kube-apiserver.
+    /// The CAs that certificates of Services must come from. The protocols offered are set at each
+    /// handshake.
+    pub services_tls: ClientTls,
+    /// Where Services are whose host (`<service>.<namespace>.svc`) is not looked up in the DNS.
+    pub service_addresses: HashMap<String, SocketAddr>,
+    /// Connections to the kube-apiserver, and to each Service.
     pub pool: PoolSettings,
     /// Connections of clients.
     pub server: ServerSettings,
 }
 
 impl Config {
-    /// The usual configuration for a certificate and a cluster.
+    /// The usual configuration for a certificate and a cluster. No Service is trusted to be
+    /// itself.
+    ///
+    /// # Panics
+    /// Never: there is no file to read.
     #[must_use]
     pub fn new(tls: ServerTls, managed: Connection) -> Self {
         Self {
@@ -47,6 +57,8 @@ impl Config {
             impersonation: Impersonation::default(),
             review_cache_ttl: DEFAULT_CACHE_TTL,
             head_timeout: HEAD_TIMEOUT,
+            services_tls: ClientTls::load_cas(Vec::new(), Vec::new()).expect("no file to read"),
+            service_addresses: HashMap::new(),
             pool: PoolSettings::default(),
             server: ServerSettings::default(),
         }
@@ -69,12 +81,7 @@ pub enum OidcCa {
     Roots(ClientTls),
     /// A ConfigMap of this cluster, key `ca.crt`, watched. While it is missing or invalid, ID
     /// tokens cannot be verified.
-    ConfigMap {
-        /// Its namespace.
-        namespace: String,
-        /// Its name.
-        name: String,
-    },
+    ConfigMap(ConfigMapName),
 }
 
 /// The bounds of what a stated user may become here (`impersonation.rs` has the rules).

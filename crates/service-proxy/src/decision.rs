@@ -166,8 +166,8 @@ pub(crate) fn refused(refusal: &Refusal) -> StatusReply {
 fn start_oidc(oidc: &OidcConfig, config: &Config, drain: &Drain) -> Oidc {
     let mut trust = match &oidc.ca {
         OidcCa::Roots(tls) => watch::channel(OidcTrust::Roots(tls.clone())).1,
-        OidcCa::ConfigMap { namespace, name } => {
-            let (map, trust) = OidcCaConfigMap::new(namespace.clone(), name.clone());
+        OidcCa::ConfigMap(name) => {
+            let (map, trust) = OidcCaConfigMap::new(name.clone());
             drain.spawn_until_ended(map.keep_fresh(config.managed.clone()));
             trust
         }

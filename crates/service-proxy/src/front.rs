@@ -1,4 +1,4 @@
-//! One request, from the tunnel to the kube-apiserver.
+//! One request, from the tunnel to the kube-apiserver or a Service.
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ use crate::config::Config;
 use crate::decision::{Authenticator, Identity, refused};
 use crate::metrics::ServiceProxyMetrics;
 use crate::reply::Refused;
+use crate::services::Services;
 use crate::target;
 
 /// The managed cluster's front: give it a listener and it answers.
@@ -54,9 +55,13 @@ impl ServiceProxy {
             tls: config.tls.clone(),
             authenticator: Authenticator::new(config, metrics.clone(), &drain),
             apiserver,
+            services: Services::new(config, &metrics.services),
             metrics,
             drain,
         });
+        let upkeep = Arc::clone(&handler);
+        let drain = handler.drain.clone();
+        drain.spawn_until_ended(async move { upkeep.services.keep_tidy().await });
         Ok(Self {
             handler,
             server: config.server.clone(),
@@ -78,6 +83,7 @@ struct Handler {
     tls: ServerTls,
     authenticator: Authenticator,
     apiserver: ApiServer,
+    services: Services,
     metrics: ServiceProxyMetrics,
     drain: Drain,
 }
@@ -95,10 +101,12 @@ impl Handler {
         let target =
             target::take(headers).map_err(|error| StatusReply::bad_request(error.to_string()))?;
         if !target.is_kube_apiserver() {
-            return Err(StatusReply::forbidden(format!(
-                "Services are not exposed: {target} cannot be reached through cluster-proxy"
-            ))
-            .into());
+            let upgrade = ClientUpgrade::of(&mut request, &asked);
+            if asked.trailers {
+                set_te_trailers(request.headers_mut());
+            }
+            access.sent_to_service(&target);
+            return self.services.hand_on(&target, request, upgrade).await;
         }
         let impersonates = headers.keys().any(is_impersonate_header);
         let identity = match &stated {

@@ -12,8 +12,9 @@
 //! a client that impersonates      token and headers as they came; the kube-apiserver decides
 //! anybody else                    401, or 503 when nobody could tell
 //! ```
-//! Service targets other than the kube-apiserver are refused: there is no list of exposed Services
-//! to check them against.
+//!
+//! A request for another Service goes there as it came, without identity: which Services may be
+//! reached, and by whom, is decided on the hub.
 
 mod access;
 mod apiserver;
@@ -23,7 +24,9 @@ mod front;
 mod impersonation;
 mod metrics;
 mod oidc_ca_config_map;
+mod ports;
 mod reply;
+mod services;
 mod target;
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub struct ServiceProxyMetrics {
     pub server: ServerMetrics,
     /// Connections to the kube-apiserver.
     pub apiserver: PoolMetrics,
+    /// Connections to Services, of all of them together.
+    pub services: PoolMetrics,
     /// Requests whose answer is not over yet.
     pub active: Gauge,
     requests: Family<RequestLabels, Counter>,
@@ -30,6 +32,8 @@ impl ServiceProxyMetrics {
         let registry = registry.sub_registry_with_prefix("cluster_proxy_service_proxy");
         self.server.register(registry);
         self.apiserver.register(registry);
+        self.services
+            .register(registry.sub_registry_with_prefix("services"));
         registry.register(
             "requests_active",
             "Requests being answered",
@@ -83,6 +87,8 @@ pub(crate) enum As {
     Impersonated,
     /// With its own token.
     Token,
+    /// To a Service, as it came.
+    Client,
     /// Not sent.
     Nobody,
 }

@@ -1,22 +1,15 @@
 //! The CA of the OpenID provider from a ConfigMap, watched.
 
-use std::pin::pin;
-
 use cluster_proxy_authentication::{OidcTrust, OidcTrustReceiver};
 use cluster_proxy_identity::tls::ClientTls;
-use cluster_proxy_kube_client::Connection;
-use futures_util::TryStreamExt as _;
+use cluster_proxy_kube_client::{ConfigMapName, ConfigMapState, Connection};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, watcher};
 use tokio::sync::watch;
 
 /// A ConfigMap with a CA bundle, and where its changes are told.
 #[derive(Debug)]
 pub(crate) struct OidcCaConfigMap {
-    namespace: String,
-    name: String,
+    map: ConfigMapName,
     sender: watch::Sender<OidcTrust>,
     /// What is told now.
     told: Option<Bundle>,
@@ -28,13 +21,12 @@ type Bundle = Result<Vec<u8>, String>;
 impl OidcCaConfigMap {
     /// The CA in ConfigMap `name`. The receiver has none until [`keep_fresh`](Self::keep_fresh)
     /// has read it.
-    pub(crate) fn new(namespace: String, name: String) -> (Self, OidcTrustReceiver) {
+    pub(crate) fn new(map: ConfigMapName) -> (Self, OidcTrustReceiver) {
         let (sender, receiver) = watch::channel(OidcTrust::Unavailable {
-            why: format!("ConfigMap {namespace}/{name} has not been read yet"),
+            why: format!("{map} has not been read yet"),
         });
         let this = Self {
-            namespace,
-            name,
+            map,
             sender,
             told: None,
         };
@@ -45,26 +37,13 @@ impl OidcCaConfigMap {
     /// ConfigMap. A bundle that is gone or invalid is not used any longer: who takes it away means
     /// it. A watch that fails says nothing about the bundle, which stays.
     pub(crate) async fn keep_fresh(mut self, connection: Connection) {
-        let api: Api<ConfigMap> = Api::namespaced(connection.watch_client(), &self.namespace);
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
-        let mut events = pin!(watcher(api, only).default_backoff());
-        let mut listed = false;
-        loop {
-            match events.try_next().await {
-                Ok(Some(watcher::Event::Init)) => listed = false,
-                Ok(Some(watcher::Event::InitApply(found))) => {
-                    listed = true;
-                    self.tell(bundle_of(found));
-                }
-                Ok(Some(watcher::Event::InitDone)) if listed => {}
-                Ok(Some(watcher::Event::InitDone | watcher::Event::Delete(_))) => {
-                    self.tell(Err("there is no such ConfigMap".to_owned()));
-                }
-                Ok(Some(watcher::Event::Apply(found))) => self.tell(bundle_of(found)),
-                Ok(None) => return,
-                Err(error) => tracing::warn!("{self} cannot be watched: {error}"),
-            }
-        }
+        let map = self.map.clone();
+        map.follow(&connection, |state| match state {
+            ConfigMapState::Found(found) => self.tell(bundle_of(*found)),
+            ConfigMapState::Missing => self.tell(Err("there is no such ConfigMap".to_owned())),
+            ConfigMapState::Unknown { .. } => {}
+        })
+        .await;
     }
 
     fn tell(&mut self, bundle: Bundle) {
@@ -77,22 +56,16 @@ impl OidcCaConfigMap {
         });
         self.sender.send_replace(match tls {
             Ok(tls) => {
-                tracing::info!("{self} is the CA of the OIDC issuer from now on");
+                tracing::info!("{} is the CA of the OIDC issuer from now on", self.map);
                 OidcTrust::Roots(tls)
             }
             Err(cause) => {
-                let why = format!("{self}: {cause}");
+                let why = format!("{}: {cause}", self.map);
                 tracing::warn!(%why, "ID tokens cannot be verified");
                 OidcTrust::Unavailable { why }
             }
         });
         self.told = Some(bundle);
-    }
-}
-
-impl std::fmt::Display for OidcCaConfigMap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ConfigMap {}/{}", self.namespace, self.name)
     }
 }
 
@@ -132,7 +105,10 @@ mod tests {
     fn a_bundle_that_is_gone_or_invalid_is_not_used_any_longer() {
         let pem = CertificateAuthority::generate().expect("a CA");
         let pem = pem.cert_pem();
-        let (mut map, mut trust) = OidcCaConfigMap::new("ns".to_owned(), "ca".to_owned());
+        let (mut map, mut trust) = OidcCaConfigMap::new(ConfigMapName {
+            namespace: "ns".to_owned(),
+            name: "ca".to_owned(),
+        });
         assert!(unavailable(&trust.borrow()).is_some());
         map.tell(bundle_of(holding(pem)));
         assert_eq!(unavailable(&trust.borrow_and_update()), None);

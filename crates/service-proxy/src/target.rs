@@ -117,10 +117,10 @@ mod tests {
             (2, "kubernetes.default.svc"),
             (2, "a/b"),
             (3, "0"),
-            (3, "https"),
             (3, "65536"),
             (3, "+443"),
-            (3, ""),
+            (3, "a.b"),
+            (3, "x@y"),
         ] {
             let mut fields = KUBE_APISERVER.to_vec();
             fields[index].1 = value;

@@ -88,7 +88,11 @@ impl FakeCluster {
     /// Starts one on a free port of loopback.
     pub(crate) async fn start() -> Self {
         let ca = CertificateAuthority::generate().expect("a CA");
-        let leaf = Leaf::server(vec![SERVER_NAME.to_owned(), "localhost".to_owned()]);
+        let leaf = Leaf::server(
+            [SERVER_NAME, SERVICE_NAME, "localhost"]
+                .map(str::to_owned)
+                .into(),
+        );
         let issued = ca.issue(&leaf).expect("a leaf");
         let tls = ServerTls::from_pem(
             issued.cert_pem.as_bytes(),
@@ -166,6 +170,11 @@ impl FakeCluster {
     /// Its URL, under a name that resolves.
     pub(crate) fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A client that trusts its certificate.
@@ -373,6 +382,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a kube-apiserver's certificate is always valid for.
 const SERVER_NAME: &str = "kubernetes.default.svc";
+
+/// It may stand for this Service, too.
+pub(crate) const SERVICE_NAME: &str = "web.shop.svc";
 
 /// How SPDY peers agree on a version of the stream protocol.
 const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");

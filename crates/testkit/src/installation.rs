@@ -233,12 +233,13 @@ impl Roles<'_> {
             .arg(self.folder.join("ca.crt"))
             .arg("--kubeconfig")
             .arg(kubeconfig)
+            .args(["--namespace", HUB_NAMESPACE])
             .args(["--min-drain-duration=1s", "--drain-timeout=5s"]);
         Running::start("user-server", command)
     }
 
     fn service_proxy(&self, kubeconfig: &Path) -> Result<Running> {
-        let mut command = self.command(&self.lab.managed, "service-proxy");
+        let mut command = self.in_cluster_dns(&self.lab.managed, "service-proxy")?;
         self.pair(
             &mut command,
             "--cert",
@@ -274,6 +275,35 @@ impl Roles<'_> {
         let mut command = cluster.command(self.program);
         command.arg(role).arg("--log-level").arg(self.log_level);
         command
+    }
+
+    /// As [`Self::command`], with the cluster's DNS, as pods have it.
+    fn in_cluster_dns(&self, cluster: &Cluster, role: &str) -> Result<Command> {
+        let server = cluster.kubectl(&[
+            "get",
+            "service",
+            "kube-dns",
+            "-n",
+            "kube-system",
+            "-o",
+            "jsonpath={.spec.clusterIP}",
+        ])?;
+        let file = self.folder.join("resolv.conf");
+        let search = "search svc.cluster.local cluster.local";
+        std::fs::write(
+            &file,
+            format!("nameserver {server}\n{search}\noptions ndots:5\n"),
+        )?;
+        let mut command = cluster.command("unshare");
+        command
+            .args(["--mount", "sh", "-c"])
+            .arg("mount --bind \"$0\" /etc/resolv.conf && exec \"$@\"")
+            .arg(file)
+            .arg(self.program)
+            .arg(role)
+            .arg("--log-level")
+            .arg(self.log_level);
+        Ok(command)
     }
 
     fn pair(&self, command: &mut Command, cert_flag: &str, key_flag: &str, name: &str) {

@@ -10,6 +10,8 @@ use cluster_proxy_kube_client::Connection;
 use cluster_proxy_tunnel::Dialer;
 use tokio::net::TcpListener;
 
+use crate::exposed_services_config_map::ExposedServicesConfigMap;
+
 /// Everything a [`UserServer`](crate::UserServer) needs.
 #[derive(Debug)]
 pub struct Config {
@@ -24,12 +26,29 @@ pub struct Config {
     /// The CA of the service-proxies, and the certificate that makes our word about a hub user
     /// count. The protocols offered are set at each handshake.
     pub service_proxy_tls: ClientTls,
+    /// Services of the clusters.
+    pub services: ServicesConfig,
+    /// Cookies that clusters set come back to their kube-apiserver or Service only.
+    pub confine_cookies: bool,
     /// How long a service-proxy may take to begin its answer to a short request.
     pub head_timeout: Duration,
     /// Connections to each cluster's service-proxy.
     pub pool: PoolSettings,
     /// Connections of users.
     pub server: ServerSettings,
+}
+
+/// Which Services may be reached, and how.
+#[derive(Debug, Default)]
+pub struct ServicesConfig {
+    /// The list of them. `None` exposes nothing.
+    pub exposed: Option<ExposedServicesConfigMap>,
+    /// Whoever comes may reach them, with a token or without, as the Go cluster-proxy has it.
+    /// Otherwise users of the hub may.
+    pub anonymous: bool,
+    /// They see the `Authorization` that the client sent, a token of the hub included. Otherwise
+    /// those that the list says do.
+    pub pass_authorization: bool,
 }
 
 /// Where bearer tokens are reviewed.
@@ -64,6 +83,8 @@ impl Config {
             token_review,
             dialer,
             service_proxy_tls,
+            services: ServicesConfig::default(),
+            confine_cookies: true,
             head_timeout: HEAD_TIMEOUT,
             pool: PoolSettings::default(),
             server: ServerSettings::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_proxy_forward::server::{Client, Front};
-use cluster_proxy_forward::{Body, Class, ClientUpgrade, HandOn, HandedOn, Metered};
+use cluster_proxy_forward::{Body, Class, ClientUpgrade, HandOn, HandedOn, Metered, target};
 use cluster_proxy_identity::tls::ServerTls;
 use cluster_proxy_kube_api::headers::AUDIT_ID;
 use cluster_proxy_kube_api::status::StatusReply;
@@ -16,9 +16,10 @@ use rustls::pki_types::CertificateDer;
 use crate::access::Access;
 use crate::address::Address;
 use crate::caller::{Caller, Gate};
-use crate::clusters::Clusters;
+use crate::clusters::{Clusters, Towards};
 use crate::metrics::Metrics;
-use crate::outgoing::OutgoingError;
+use crate::outgoing::{Departure, OutgoingError};
+use crate::services::{Reached, Services};
 use crate::{cookies, failure, outgoing};
 
 /// What all requests share.
@@ -27,6 +28,8 @@ pub(crate) struct HubFront {
     pub(crate) tls: ServerTls,
     pub(crate) gate: Gate,
     pub(crate) clusters: Arc<Clusters>,
+    pub(crate) services: Services,
+    pub(crate) confine_cookies: bool,
     pub(crate) head_timeout: Duration,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
@@ -65,24 +68,40 @@ impl HubFront {
         client: &Client<()>,
         access: &mut Access,
     ) -> Result<HandedOn, StatusReply> {
-        let caller = self.identify_caller(&request, access).await?;
-        let address = Address::parse(request.uri()).map_err(|error| {
+        let parsed = Address::parse(request.uri());
+        let caller = match &parsed {
+            Ok(address) if self.services.is_anonymous(address) => Caller::Stranger,
+            _ => self.identify_caller(&request, access).await?,
+        };
+        let address = parsed.map_err(|error| {
             access.failed(&error);
             error.reply()
         })?;
         access.addressed(&address.cluster);
-        if matches!(caller, Caller::HubUser(_)) && outgoing::asks_to_impersonate(request.headers())
+        let Reached {
+            target,
+            passes_authorization,
+        } = self.services.reach(&address, &caller).map_err(|error| {
+            self.metrics.service_refused(error.reason());
+            access.failed(&*error);
+            error.reply()
+        })?;
+        if target.is_kube_apiserver()
+            && matches!(caller, Caller::HubUser(_))
+            && outgoing::asks_to_impersonate(request.headers())
         {
             return Err(StatusReply::forbidden(NO_IMPERSONATION));
         }
 
-        let asked = outgoing::rewrite(
-            request.headers_mut(),
-            &caller,
-            client.address.ip(),
-            &access.id(),
-        )
-        .map_err(|error| {
+        let departure = Departure {
+            caller: &caller,
+            target: &target,
+            passes_authorization,
+            client: client.address.ip(),
+            request_id: &access.id(),
+        };
+        let host = target::client_authority(&request);
+        let asked = outgoing::rewrite(request.headers_mut(), departure).map_err(|error| {
             access.failed(&error);
             match error {
                 OutgoingError::HiddenImpersonation => StatusReply::bad_request(error.to_string()),
@@ -90,8 +109,15 @@ impl HubFront {
             }
         })?;
         let upgrade = ClientUpgrade::of(&mut request, &asked);
-        let class = address.class();
-        *request.uri_mut() = Uri::from(address.target);
+        let class = address.class(request.headers());
+        let towards = if target.is_kube_apiserver() {
+            *request.uri_mut() = Uri::from(address.target);
+            Towards::KubeApiserver
+        } else {
+            // A page's WebSocket is checked against the host that the page came from.
+            *request.uri_mut() = target::with_authority(address.target, host);
+            Towards::Services
+        };
         let how = HandOn {
             class,
             // A watch may have nothing to say for long; its connection's keepalive finds out when
@@ -99,20 +125,25 @@ impl HubFront {
             head_timeout: (class == Class::Short).then_some(self.head_timeout),
             upgrade,
         };
-        let pool = self.clusters.pool(&address.cluster).map_err(|error| {
-            access.failed(&error);
-            StatusReply::service_unavailable(error.to_string(), Some(RETRY_AFTER_SECONDS))
-        })?;
+        let pool = self
+            .clusters
+            .pool(&address.cluster, towards)
+            .map_err(|error| {
+                access.failed(&error);
+                StatusReply::service_unavailable(error.to_string(), Some(RETRY_AFTER_SECONDS))
+            })?;
         let mut handed_on = Box::pin(pool.hand_on(request, how))
             .await
             .map_err(|error| {
                 access.failed(&error);
                 failure::reply_to(&error, &address.cluster, &caller)
             })?;
-        if handed_on.response.status() == StatusCode::UNAUTHORIZED {
+        if target.is_kube_apiserver() && handed_on.response.status() == StatusCode::UNAUTHORIZED {
             return Err(failure::not_accepted_there(&address.cluster, &caller));
         }
-        cookies::confine(handed_on.response.headers_mut(), &address.cluster);
+        if self.confine_cookies {
+            cookies::confine(handed_on.response.headers_mut(), &address.prefix);
+        }
         Ok(handed_on)
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Metrics {
     requests: Family<CodeLabel, Counter>,
     active: Gauge,
     authentications: Family<ResultLabel, Counter>,
+    services_refused: Family<ReasonLabel, Counter>,
+    exposed_services_valid: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -29,6 +31,11 @@ struct CodeLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
 }
 
 impl Metrics {
@@ -52,6 +59,16 @@ impl Metrics {
             "Requests by what became of their bearer token on the hub",
             self.authentications.clone(),
         );
+        registry.register(
+            "services_refused",
+            "Requests for Services that may not be reached, by reason",
+            self.services_refused.clone(),
+        );
+        registry.register(
+            "exposed_services_valid",
+            "Whether the newest list of exposed Services could be read (1) or not (0)",
+            self.exposed_services_valid.clone(),
+        );
     }
 
     /// Counts an answer; `None` is a client that did not wait for it.
@@ -71,6 +88,18 @@ impl Metrics {
         self.authentications
             .get_or_create_owned(&ResultLabel { result })
             .inc();
+    }
+
+    /// Counts a request for a Service that is refused.
+    pub(crate) fn service_refused(&self, reason: &'static str) {
+        self.services_refused
+            .get_or_create_owned(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// Says whether the newest list of exposed Services could be read.
+    pub(crate) fn exposed_services_valid(&self, valid: bool) {
+        self.exposed_services_valid.set(i64::from(valid));
     }
 
     /// Counts a request as active until the result is dropped.

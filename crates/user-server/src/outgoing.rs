@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use cluster_proxy_forward::headers::{
     HopRequest, append_forwarded_for, remove_hop_by_hop, remove_tokens, set_te_trailers,
 };
-use cluster_proxy_identity::RemoteUserError;
+use cluster_proxy_identity::{RemoteUserError, ServiceTarget};
 use cluster_proxy_kube_api::headers::{
     AUDIT_ID, CLUSTER_PROXY_NAMESPACE, CLUSTER_PROXY_PORT, CLUSTER_PROXY_PROTO,
     CLUSTER_PROXY_SERVICE, is_cluster_proxy_header, is_impersonate_header, is_remote_header,
@@ -30,6 +30,18 @@ fn impersonation_headers(headers: &HeaderMap) -> usize {
     names.filter(|name| is_impersonate_header(name)).count()
 }
 
+/// What a request leaves with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Departure<'a> {
+    pub(crate) caller: &'a Caller,
+    /// What is asked for in the cluster.
+    pub(crate) target: &'a ServiceTarget,
+    /// A Service may see the client's `Authorization`. For the kube-apiserver the caller decides.
+    pub(crate) passes_authorization: bool,
+    pub(crate) client: IpAddr,
+    pub(crate) request_id: &'a HeaderValue,
+}
+
 /// Turns a client's headers into those of its request's next hop; returns what they asked of this
 /// one.
 ///
@@ -37,9 +49,7 @@ fn impersonation_headers(headers: &HeaderMap) -> usize {
 /// See [`OutgoingError`].
 pub(crate) fn rewrite(
     headers: &mut HeaderMap,
-    caller: &Caller,
-    client: IpAddr,
-    request_id: &HeaderValue,
+    departure: Departure<'_>,
 ) -> Result<HopRequest, OutgoingError> {
     let impersonating = impersonation_headers(headers);
     let asked = remove_hop_by_hop(headers);
@@ -54,18 +64,32 @@ pub(crate) fn rewrite(
     if asked.trailers {
         set_te_trailers(headers);
     }
-    append_forwarded_for(headers, client);
-    if let Caller::HubUser(user) = caller {
+    append_forwarded_for(headers, departure.client);
+    if departure.target.is_kube_apiserver() {
+        if let Caller::HubUser(user) = departure.caller {
+            headers.remove(AUTHORIZATION);
+            remove_where(headers, is_impersonate_header);
+            user.to_remote_headers(headers)
+                .map_err(OutgoingError::Unspeakable)?;
+        }
+    } else if !departure.passes_authorization {
         headers.remove(AUTHORIZATION);
-        remove_where(headers, is_impersonate_header);
-        user.to_remote_headers(headers)
-            .map_err(OutgoingError::Unspeakable)?;
     }
-    for (name, value) in &KUBE_APISERVER {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    headers.insert(AUDIT_ID, request_id.clone());
+    set_target(headers, departure.target);
+    headers.insert(AUDIT_ID, departure.request_id.clone());
     Ok(asked)
+}
+
+/// For the kube-apiserver in exactly these bytes: with others, service-proxies of upstream's 0.10
+/// skip authentication.
+fn set_target(headers: &mut HeaderMap, target: &ServiceTarget) {
+    let text = |text: &str| {
+        HeaderValue::from_str(text).expect("labels, digits and a scheme are plain ASCII")
+    };
+    headers.insert(CLUSTER_PROXY_PROTO, text(target.scheme().as_str()));
+    headers.insert(CLUSTER_PROXY_NAMESPACE, text(target.namespace()));
+    headers.insert(CLUSTER_PROXY_SERVICE, text(target.service()));
+    headers.insert(CLUSTER_PROXY_PORT, text(&target.port().to_string()));
 }
 
 fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
@@ -90,15 +114,6 @@ pub(crate) enum OutgoingError {
     Unspeakable(#[source] RemoteUserError),
 }
 
-/// The kube-apiserver as target. In exactly these bytes: with others, service-proxies of upstream's
-/// 0.10 skip authentication.
-static KUBE_APISERVER: [(HeaderName, &str); 4] = [
-    (CLUSTER_PROXY_PROTO, "https"),
-    (CLUSTER_PROXY_NAMESPACE, "default"),
-    (CLUSTER_PROXY_SERVICE, "kubernetes"),
-    (CLUSTER_PROXY_PORT, "443"),
-];
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -110,6 +125,29 @@ mod tests {
 
     const ID: HeaderValue = HeaderValue::from_static("our-id");
 
+    fn towards(
+        target: &ServiceTarget,
+        passes_authorization: bool,
+        caller: &Caller,
+        headers: &mut HeaderMap,
+    ) -> Result<HopRequest, OutgoingError> {
+        let departure = Departure {
+            caller,
+            target,
+            passes_authorization,
+            client: Ipv4Addr::new(192, 0, 2, 7).into(),
+            request_id: &ID,
+        };
+        rewrite(headers, departure)
+    }
+
+    fn towards_apiserver(
+        caller: &Caller,
+        headers: &mut HeaderMap,
+    ) -> Result<HopRequest, OutgoingError> {
+        towards(&ServiceTarget::kube_apiserver(), false, caller, headers)
+    }
+
     fn alice() -> Caller {
         Caller::HubUser(Arc::new(User {
             name: "alice".to_owned(),
@@ -119,14 +157,22 @@ mod tests {
         }))
     }
 
-    fn rewritten(caller: &Caller, fields: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn header_map(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name = HeaderName::from_bytes(name.as_bytes()).expect("test header name");
             headers.append(name, value.parse().expect("test header value"));
         }
-        let client = Ipv4Addr::new(192, 0, 2, 7).into();
-        rewrite(&mut headers, caller, client, &ID).expect("a user that headers can carry");
+        headers
+    }
+
+    fn rewritten(caller: &Caller, fields: &[(&str, &str)]) -> Vec<(String, String)> {
+        let mut headers = header_map(fields);
+        towards_apiserver(caller, &mut headers).expect("a user that headers can carry");
+        sorted(&headers)
+    }
+
+    fn sorted(headers: &HeaderMap) -> Vec<(String, String)> {
         let mut left: Vec<_> = headers
             .iter()
             .map(|(name, value)| {
@@ -161,6 +207,36 @@ mod tests {
     fn a_hub_user_is_stated_and_the_token_stays() {
         let left = rewritten(&alice(), &[("authorization", "Bearer secret")]);
         assert_eq!(left, pairs(&ALICES));
+    }
+
+    #[test]
+    fn hard_case_23_a_service_learns_no_token_and_no_user() {
+        let service = ServiceTarget::parse("http", "shop", "web", "8080").expect("a target");
+        let fields = [
+            ("authorization", "Bearer secret"),
+            ("cookie", "its=own"),
+            ("x-remote-user", "system:admin"),
+            ("cluster-proxy-service", "other"),
+        ];
+        let expected = [
+            ("audit-id", "our-id"),
+            ("cluster-proxy-namespace", "shop"),
+            ("cluster-proxy-port", "8080"),
+            ("cluster-proxy-proto", "http"),
+            ("cluster-proxy-service", "web"),
+            ("cookie", "its=own"),
+            ("x-forwarded-for", "192.0.2.7"),
+        ];
+        for caller in [alice(), Caller::Stranger] {
+            let mut headers = header_map(&fields);
+            towards(&service, false, &caller, &mut headers).expect("headers");
+            assert_eq!(sorted(&headers), pairs(&expected));
+            let mut headers = header_map(&fields);
+            towards(&service, true, &caller, &mut headers).expect("headers");
+            let mut passing = pairs(&expected);
+            passing.insert(1, ("authorization".to_owned(), "Bearer secret".to_owned()));
+            assert_eq!(sorted(&headers), passing);
+        }
     }
 
     #[test]
@@ -206,8 +282,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("impersonate-user", HeaderValue::from_static("bob"));
         headers.insert("connection", HeaderValue::from_static("Impersonate-User"));
-        let client = Ipv4Addr::new(192, 0, 2, 7).into();
-        let refused = rewrite(&mut headers, &Caller::Stranger, client, &ID);
+        let refused = towards_apiserver(&Caller::Stranger, &mut headers);
         assert!(matches!(refused, Err(OutgoingError::HiddenImpersonation)));
     }
 
@@ -284,7 +359,6 @@ mod tests {
             name: "line\nbreak".to_owned(),
             ..User::default()
         }));
-        let client = Ipv4Addr::LOCALHOST.into();
-        assert!(rewrite(&mut HeaderMap::new(), &caller, client, &ID).is_err());
+        assert!(towards_apiserver(&caller, &mut HeaderMap::new()).is_err());
     }
 }

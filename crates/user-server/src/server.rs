@@ -12,9 +12,11 @@ use prometheus_client::registry::Registry;
 
 use crate::caller::Gate;
 use crate::clusters::Clusters;
-use crate::config::{Config, TokenReview};
+use crate::config::{Config, ServicesConfig, TokenReview};
+use crate::exposed_services_config_map::WatchedExposedServices;
 use crate::front::HubFront;
 use crate::metrics::Metrics;
+use crate::services::Services;
 
 /// The hub's HTTPS front.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ impl UserServer {
             token_review,
             dialer,
             service_proxy_tls,
+            services,
+            confine_cookies,
             head_timeout,
             pool,
             server,
@@ -87,10 +91,13 @@ impl UserServer {
         ));
         let upkeep = Arc::clone(&clusters);
         drain.spawn_until_ended(async move { upkeep.keep_tidy().await });
+        let services = start_services(services, &metrics, &drain);
         let front = Arc::new(HubFront {
             tls,
             gate,
             clusters,
+            services,
+            confine_cookies,
             head_timeout,
             metrics: metrics.clone(),
             drain: drain.clone(),
@@ -98,6 +105,27 @@ impl UserServer {
         listening.set(true);
         serve(listener, front, server, metrics.server, drain).await;
         listening.set(false);
+    }
+}
+
+fn start_services(config: ServicesConfig, metrics: &Metrics, drain: &Drain) -> Services {
+    let ServicesConfig {
+        exposed,
+        anonymous,
+        pass_authorization,
+    } = config;
+    let exposed = match exposed {
+        None => WatchedExposedServices::none(),
+        Some(source) => {
+            let watched = WatchedExposedServices::of(&source.map);
+            drain.spawn_until_ended(watched.clone().keep_fresh(source, metrics.clone()));
+            watched
+        }
+    };
+    Services {
+        exposed,
+        anonymous,
+        pass_authorization,
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use cluster_proxy_identity::tls::{
     ClientAuth, ServerTls, ServerTlsFiles, TlsProfile, TlsProfileError,
 };
-use cluster_proxy_kube_client::Connection;
+use cluster_proxy_kube_client::{ConfigMapName, Connection};
 use cluster_proxy_proxy_server::{
     AGENT_ALPN, AgentIdentity, AgentTableConfigMap, AgentTableFile, AgentTokens, Config,
     DIAL_LIMIT, Port, ProxyServer, ProxyStrategies, ServerLeaseConfig,
@@ -485,7 +485,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             .map_err(StartError::failed)
     };
     if let Some(NamespacedName { namespace, name }) = agent_table_configmap {
-        let (watched, table) = AgentTableConfigMap::new(namespace, name);
+        let (watched, table) = AgentTableConfigMap::new(ConfigMapName { namespace, name });
         role.background(watched.keep_fresh(hub()?));
         agent_table = Some(table);
     }

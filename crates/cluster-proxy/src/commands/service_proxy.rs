@@ -2,12 +2,12 @@
 
 mod oidc_flags;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use cluster_proxy_forward::PoolSettings;
-use cluster_proxy_identity::tls::{ClientAuth, ServerTls, ServerTlsFiles};
-use cluster_proxy_kube_client::Connection;
+use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls, ServerTlsFiles};
+use cluster_proxy_kube_client::{Connection, SERVICE_ACCOUNT_DIR};
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_runtime::listen::listen;
@@ -23,7 +23,7 @@ use crate::role::Role;
 /// A user whom the hub's user-server states (over mutual TLS; nobody else's word counts) is
 /// impersonated, within bounds that not even the user-server can widen. A token of this cluster is
 /// reviewed here and passed on as it is. An ID token of --oidc-issuer-url is verified and its user
-/// impersonated. In a pod it uses the pod's service account; elsewhere it
+/// impersonated. A request for a Service goes there as it came. In a pod it uses the pod's service account; elsewhere it
 /// needs --kubeconfig.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -81,6 +81,10 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Impersonation")]
     raw_service_account_groups: bool,
 
+    /// CA of Services, beside the one of the kube-apiserver; it may be missing, and come later.
+    #[arg(long, value_name = "FILE", help_heading = "Services")]
+    additional_service_ca: Option<PathBuf>,
+
     /// After this long an idle connection to the kube-apiserver closes.
     #[arg(
         long,
@@ -123,11 +127,6 @@ impl Table for GoServiceProxy {
     const HEADING: &'static str = "Go cluster-proxy";
     const FLAGS: &'static [ForeignFlag] = &[
         ignored(
-            "additional-service-ca",
-            Kind::Text,
-            "CA of Services; they are not served yet, so nothing is trusted by it",
-        ),
-        ignored(
             "max-idle-conns",
             Kind::Number,
             "Idle connections to keep; the pool keeps few by itself",
@@ -160,6 +159,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         impersonate_uid,
         impersonate_extra_key,
         raw_service_account_groups,
+        additional_service_ca,
         idle_conn_timeout,
         expect_continue_timeout,
         health_probe_bind_address,
@@ -195,9 +195,23 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         .map_err(StartError::failed)?;
     let oidc = oidc.map(|oidc| oidc.config(&managed)).transpose()?;
 
+    // A file that is empty in name is none: charts pass the flag without a value.
+    let additional = additional_service_ca.filter(|path| !path.as_os_str().is_empty());
+    let cas = [
+        Some(file(
+            "the pod's",
+            &Path::new(SERVICE_ACCOUNT_DIR).join("ca.crt"),
+        )),
+        additional.map(|path| file("--additional-service-ca", &path)),
+    ];
+    let services_tls = ClientTls::load_cas(cas.into_iter().flatten().collect(), Vec::new())
+        .map_err(StartError::failed)?;
+
     let mut role = Role::new();
     role.refresh_server(&tls);
+    role.refresh_client(&services_tls);
     let config = Config {
+        services_tls,
         hub,
         oidc,
         impersonation: Impersonation {

@@ -8,16 +8,18 @@ use clap::ValueEnum;
 use cluster_proxy_identity::tls::{
     ClientAuth, ClientTls, ClientTlsFiles, ServerTls, ServerTlsFiles,
 };
-use cluster_proxy_kube_client::Connection;
+use cluster_proxy_kube_client::{ConfigMapName, Connection};
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::{GoDuration, HostPort};
 use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, ProxyServerDialer, Target};
-use cluster_proxy_user_server::{Config, TokenReview, UserServer};
+use cluster_proxy_user_server::{
+    Config, ExposedServicesConfigMap, ServicesConfig, TokenReview, UserServer,
+};
 
 use crate::flags::{DrainFlags, LogFlags, file};
-use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored, refused};
+use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 use crate::role::Role;
 
 /// The hub's HTTPS front: `https://HOST:9092/CLUSTER/KUBERNETES-PATH` with a hub user's token.
@@ -101,6 +103,36 @@ pub(crate) struct Args {
     )]
     token_review_cache_ttl: GoDuration,
 
+    /// ConfigMap on the hub that lists the Services of managed clusters that may be reached; empty
+    /// exposes none.
+    #[arg(
+        long,
+        default_value = "cluster-proxy-exposed-services",
+        value_name = "NAME",
+        help_heading = "Services"
+    )]
+    exposed_services_configmap: String,
+    /// Namespace of that ConfigMap [default: the kubeconfig's or the pod's].
+    #[arg(
+        long,
+        env = "POD_NAMESPACE",
+        hide_env_values = true,
+        value_name = "NAMESPACE",
+        help_heading = "Services"
+    )]
+    namespace: Option<String>,
+    /// Let anybody reach exposed Services, with a token or without, as the Go cluster-proxy does.
+    #[arg(long, help_heading = "Services")]
+    anonymous_services: bool,
+    /// Let every exposed Service see the `Authorization` of the client, tokens of the hub included;
+    /// without it those whose entry says `authorization: pass`.
+    #[arg(long, help_heading = "Services")]
+    pass_authorization_to_services: bool,
+    /// Send cookies that a cluster sets back to the kube-apiserver or Service that set them only:
+    /// all clusters share this server's origin.
+    #[arg(long, default_value_t = true, help_heading = "Services")]
+    confine_cookies: bool,
+
     /// Address of /healthz, /readyz and /metrics.
     #[arg(
         long,
@@ -125,12 +157,6 @@ struct GoUserServer;
 impl Table for GoUserServer {
     const HEADING: &'static str = "Go cluster-proxy";
     const FLAGS: &'static [ForeignFlag] = &[
-        refused(
-            "exposed-services-configmap",
-            Kind::Text,
-            &["", "cluster-proxy-exposed-services"],
-            "ConfigMap of the Services that may be reached; none is served yet",
-        ),
         ignored(
             "agent-install-namespace",
             Kind::Text,
@@ -168,6 +194,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         kubeconfig,
         token_review,
         token_review_cache_ttl,
+        exposed_services_configmap,
+        namespace,
+        anonymous_services,
+        pass_authorization_to_services,
+        confine_cookies,
         health_probe_bind_address,
         drain,
         logs,
@@ -201,15 +232,33 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     })
     .map_err(StartError::failed)?;
-    let token_review = match token_review {
-        Review::Hub => TokenReview::Hub {
-            hub: Connection::from_flag(
-                kubeconfig.as_deref().map(|path| file("--kubeconfig", path)),
-            )
-            .map_err(StartError::failed)?,
-            cache_ttl: token_review_cache_ttl.0,
-        },
-        Review::Managed => TokenReview::Managed,
+    let hub = Connection::from_flag(kubeconfig.as_deref().map(|path| file("--kubeconfig", path)));
+    let exposed = |hub: Connection| {
+        (!exposed_services_configmap.is_empty()).then(|| ExposedServicesConfigMap {
+            map: ConfigMapName {
+                namespace: namespace
+                    .filter(|namespace| !namespace.is_empty())
+                    .unwrap_or_else(|| hub.namespace().to_owned()),
+                name: exposed_services_configmap,
+            },
+            hub,
+        })
+    };
+    let (token_review, exposed) = match (token_review, hub) {
+        (Review::Hub, hub) => {
+            let hub = hub.map_err(StartError::failed)?;
+            let review = TokenReview::Hub {
+                hub: hub.clone(),
+                cache_ttl: token_review_cache_ttl.0,
+            };
+            (review, exposed(hub))
+        }
+        (Review::Managed, Ok(hub)) => (TokenReview::Managed, exposed(hub)),
+        // Nothing else is asked of the hub then.
+        (Review::Managed, Err(error)) => {
+            tracing::warn!("no Service is exposed: the hub's list of them cannot be read: {error}");
+            (TokenReview::Managed, None)
+        }
     };
     let server = Target::new(&host, port).map_err(|error| StartError::usage("--host", error))?;
 
@@ -222,13 +271,21 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     let dialer = ProxyServerDialer::new(DialerConfig::new(server, tunnel_tls), metrics)
         .map_err(|error| StartError::usage("--host", error))?;
     let address = HostPort::new(bind_address, server_port);
-    let config = Config::new(
-        listen("--server-port", &address).await?,
-        tls,
-        token_review,
-        Arc::new(dialer),
-        service_proxy_tls,
-    );
+    let config = Config {
+        services: ServicesConfig {
+            exposed,
+            anonymous: anonymous_services,
+            pass_authorization: pass_authorization_to_services,
+        },
+        confine_cookies,
+        ..Config::new(
+            listen("--server-port", &address).await?,
+            tls,
+            token_review,
+            Arc::new(dialer),
+            service_proxy_tls,
+        )
+    };
     let server = UserServer::new(config, &mut role.registry, &role.readiness);
     let work = Box::pin(server.run(role.drain.clone()));
     role.run(

@@ -19,6 +19,18 @@ pub struct Origin {
 }
 
 impl Origin {
+    /// This origin's scheme under another authority.
+    fn named(self, authority: Authority) -> Self {
+        match HeaderValue::from_str(authority.as_str()) {
+            Ok(host) => Self {
+                authority,
+                host,
+                ..self
+            },
+            Err(_) => self,
+        }
+    }
+
     /// An origin; `authority` is `host` or `host:port` and becomes `Host` or `:authority`.
     ///
     /// # Errors
@@ -57,7 +69,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// Takes a request whose hop-by-hop fields are gone already.
+    /// Takes a request whose hop-by-hop fields are gone already. An authority in its URI stands in
+    /// place of the origin's; its `Host` does not.
     pub(crate) fn new(request: Request<Body>, origin: Origin) -> Self {
         let (
             request::Parts {
@@ -68,10 +81,14 @@ impl Outgoing {
             },
             body,
         ) = request.into_parts();
-        // The origin says who is asked; a client's Host header must not say something else.
+        // The caller says who is asked; a client's Host header must not say something else.
         headers.remove(header::HOST);
+        let uri = uri.into_parts();
+        let origin = match uri.authority {
+            Some(authority) => origin.named(authority),
+            None => origin,
+        };
         let target = uri
-            .into_parts()
             .path_and_query
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
         let upload = (!body.is_end_stream()).then(|| Upload::new(body));

@@ -23,9 +23,7 @@ pub struct ClientTlsFiles {
     pub alpn: Vec<Vec<u8>>,
 }
 
-impl Sources for ClientTlsFiles {
-    type Config = ClientConfig;
-
+impl ClientTlsFiles {
     fn read(&self) -> Result<Vec<Vec<u8>>, TlsError> {
         let pair = self.cert.iter().flat_map(|(cert, key)| [cert, key]);
         [&self.ca]
@@ -44,10 +42,44 @@ impl Sources for ClientTlsFiles {
     }
 }
 
+/// What a client's configuration is made of.
+#[derive(Debug)]
+enum ClientFiles {
+    /// One CA, which must be there.
+    Given(ClientTlsFiles),
+    /// The CAs of these files, as far as they are there.
+    Cas(Vec<FlagFile>),
+}
+
+impl Sources for ClientFiles {
+    type Config = ClientConfig;
+
+    fn read(&self) -> Result<Vec<Vec<u8>>, TlsError> {
+        match self {
+            Self::Given(files) => files.read(),
+            Self::Cas(files) => files.iter().map(FlagFile::read_if_there).collect(),
+        }
+    }
+
+    fn build(&self, bytes: &[Vec<u8>]) -> Result<ClientConfig, TlsError> {
+        let files = match self {
+            Self::Given(files) => return files.build(bytes),
+            Self::Cas(files) => files,
+        };
+        let mut roots = RootCertStore::empty();
+        for (file, bytes) in files.iter().zip(bytes) {
+            if !bytes.is_empty() {
+                roots.extend(file.pem(bytes).roots()?.roots);
+            }
+        }
+        build(roots, None)
+    }
+}
+
 /// A client's TLS configuration; clones share it.
 #[derive(Clone)]
 pub struct ClientTls {
-    shared: Arc<Reloading<ClientTlsFiles>>,
+    shared: Arc<Reloading<ClientFiles>>,
     alpn: Arc<[Vec<u8>]>,
 }
 
@@ -58,8 +90,21 @@ impl ClientTls {
     /// [`TlsError`] names flag, file and cause.
     pub fn load(files: ClientTlsFiles) -> Result<Self, TlsError> {
         let alpn = files.alpn.clone().into();
-        let shared = Arc::new(Reloading::load(files)?);
+        let shared = Arc::new(Reloading::load(ClientFiles::Given(files))?);
         Ok(Self { shared, alpn })
+    }
+
+    /// Trust in the CAs of all `files`, and in nobody else; no client certificate. A file that is
+    /// missing or empty is none until it is there: mounts of ConfigMaps may be optional. Without
+    /// any CA no server is trusted.
+    ///
+    /// # Errors
+    /// [`TlsError`] for a file that is there and cannot be used.
+    pub fn load_cas(files: Vec<FlagFile>, alpn: Vec<Vec<u8>>) -> Result<Self, TlsError> {
+        Ok(Self {
+            shared: Arc::new(Reloading::load(ClientFiles::Cas(files))?),
+            alpn: alpn.into(),
+        })
     }
 
     /// A configuration from PEM in memory, which never reloads. `cert` is the chain and its key.

@@ -40,6 +40,18 @@ impl FlagFile {
         std::fs::read(&self.path).map_err(unreadable)
     }
 
+    /// The same, and nothing for a file that is not there.
+    pub(super) fn read_if_there(&self) -> Result<Vec<u8>, TlsError> {
+        match self.read() {
+            Err(TlsError::Unreadable { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(Vec::new())
+            }
+            read => read,
+        }
+    }
+
     pub(super) fn unusable(&self, cause: impl fmt::Display) -> TlsError {
         self.pem(&[]).unusable(cause)
     }

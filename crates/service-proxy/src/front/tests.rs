@@ -1,6 +1,7 @@
 //! A whole service-proxy between real TLS connections: who is sent as whom.
 
 mod id_tokens;
+mod services;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -458,15 +459,14 @@ async fn our_own_refused_credentials_are_not_the_clients_fault() {
 }
 
 #[tokio::test]
-async fn a_target_must_be_named_and_only_the_kube_apiserver_is_reached() {
+async fn a_target_must_be_named() {
     let rig = rig().await;
     let pool = rig.user_server();
     for (name, value, status) in [
         ("cluster-proxy-port", "0", StatusCode::BAD_REQUEST),
         ("cluster-proxy-proto", "gopher", StatusCode::BAD_REQUEST),
         ("cluster-proxy-service", "../x", StatusCode::BAD_REQUEST),
-        ("cluster-proxy-service", "prometheus", StatusCode::FORBIDDEN),
-        ("cluster-proxy-namespace", "other", StatusCode::FORBIDDEN),
+        ("cluster-proxy-namespace", "a.b", StatusCode::BAD_REQUEST),
     ] {
         let mut request = stated("alice", &[]);
         request

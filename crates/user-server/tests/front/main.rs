@@ -10,6 +10,7 @@ mod hub;
 mod identity;
 mod operation;
 mod service_proxy;
+mod services;
 mod smuggling;
 mod streams;
 mod urls;

@@ -101,23 +101,3 @@ async fn no_host_chooses_the_cluster() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert_eq!(world.managed.only().target, "/api?x");
 }
-
-#[tokio::test]
-async fn services_are_not_exposed() {
-    let world = World::start().await;
-    for path in [
-        "/managed/api/v1/namespaces/kube-system/services/http:kube-dns:9153/proxy-service/metrics",
-        "/managed/api/v1/namespaces/kube-system/services/kube-dns/proxy-service",
-        "/nowhere/api/v1/namespaces/kube-system/services/kube-dns:dns/proxy-service/?x",
-    ] {
-        for token in [ALICES_TOKEN, MANAGED_TOKEN] {
-            let answer = world.get(path, &[("authorization", &bearer(token))]).await;
-            let message = answer.message(403, "Forbidden");
-            assert!(message.contains("\"kube-dns\""), "{message}");
-            assert!(message.contains("\"kube-system\""), "{message}");
-            assert!(message.contains("not exposed"), "{message}");
-        }
-        world.get(path, &[]).await.message(401, "Unauthorized");
-    }
-    assert_eq!(world.tunnel.dialled(), 0);
-}

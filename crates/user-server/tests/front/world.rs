@@ -13,7 +13,7 @@ use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use cluster_proxy_tunnel::dialer::{Connection, Dialling};
 use cluster_proxy_tunnel::{DialError, Dialer, Target};
-use cluster_proxy_user_server::{Config, TokenReview, UserServer};
+use cluster_proxy_user_server::{Config, ServicesConfig, TokenReview, UserServer};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -72,6 +72,7 @@ pub(crate) struct Options {
     pub(crate) dial_timeout: Duration,
     pub(crate) cache_ttl: Duration,
     pub(crate) hub_down: Option<u16>,
+    pub(crate) services: ServicesConfig,
 }
 
 impl Default for Options {
@@ -82,6 +83,7 @@ impl Default for Options {
             dial_timeout: LIMIT,
             cache_ttl: LIMIT,
             hub_down: None,
+            services: ServicesConfig::default(),
         }
     }
 }
@@ -128,6 +130,7 @@ impl World {
             client_tls(&ca, Some(&Leaf::user_server_client())),
         );
         config.pool.dial_timeout = options.dial_timeout;
+        config.services = options.services;
         let (mut registry, readiness, drain) =
             (Registry::default(), Readiness::new(), Drain::new());
         let server = UserServer::new(config, &mut registry, &readiness);

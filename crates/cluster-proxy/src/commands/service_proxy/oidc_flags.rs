@@ -2,7 +2,7 @@
 
 use cluster_proxy_authentication::{OidcSettings, OidcSettingsError, SigningAlgorithm};
 use cluster_proxy_identity::tls::ClientTls;
-use cluster_proxy_kube_client::Connection;
+use cluster_proxy_kube_client::{ConfigMapName, Connection};
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_service_proxy::{OidcCa, OidcConfig};
 
@@ -135,12 +135,12 @@ impl CheckedOidc {
     pub(super) fn config(self, managed: &Connection) -> Result<OidcConfig, StartError> {
         let ca =
             match self.ca_config_map {
-                Some(name) => OidcCa::ConfigMap {
+                Some(name) => OidcCa::ConfigMap(ConfigMapName {
                     namespace: self
                         .namespace
                         .unwrap_or_else(|| managed.namespace().to_owned()),
                     name,
-                },
+                }),
                 None => OidcCa::Roots(ClientTls::from_system(&[], &[], Vec::new()).map_err(
                     |error| StartError::failed(format_args!("--oidc-issuer-url: {error}")),
                 )?),
