@@ -58,6 +58,7 @@ const CASES: &[Case] = &[
             "exposedServices[0].namespace=monitoring",
             "exposedServices[0].service=prometheus",
             "exposedServices[0].port=9090",
+            "userServer.authorizeOnHub=true",
         ],
     },
     Case {

@@ -70,6 +70,14 @@ fn main() -> ExitCode {
                 identity::other_audience,
             ),
             (
+                "a hub user acts as whom the cluster lets them",
+                identity::acting_as,
+            ),
+            (
+                "the hub says who may use which cluster",
+                identity::authorized_on_hub,
+            ),
+            (
                 "Impersonate-* gains nothing",
                 identity::impersonation_headers,
             ),

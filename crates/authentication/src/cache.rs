@@ -3,16 +3,15 @@
 //! A yes and a no are kept under the token's SHA-256; a failure never is. Memory is bounded, each
 //! kind by itself: whoever floods with wrong tokens displaces only other refusals.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use cluster_proxy_identity::{Token, User};
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared, WeakShared};
 use tokio::time::Instant;
 
+use crate::flights::Flights;
 use crate::jws;
 use crate::review::{Review, TokenReviewer};
 use crate::shelf::{Fingerprint, Shelf};
@@ -25,19 +24,12 @@ struct Inner {
     reviewer: TokenReviewer,
     ttl: Duration,
     state: Mutex<State>,
+    flights: Flights<Review>,
 }
 
 struct State {
     accepted: Shelf<Arc<User>>,
     refused: Shelf<()>,
-    flights: HashMap<Fingerprint, Flight>,
-    next_flight: u64,
-}
-
-/// A review under way. It belongs to those who await it: the last of them to go ends it.
-struct Flight {
-    number: u64,
-    review: WeakShared<BoxFuture<'static, Review>>,
 }
 
 impl CachedReviewer {
@@ -47,13 +39,12 @@ impl CachedReviewer {
         let state = State {
             accepted: Shelf::new(MAX_ACCEPTED),
             refused: Shelf::new(MAX_REFUSED),
-            flights: HashMap::new(),
-            next_flight: 0,
         };
         Self(Arc::new(Inner {
             reviewer,
             ttl,
             state: Mutex::new(state),
+            flights: Flights::new(),
         }))
     }
 
@@ -63,50 +54,20 @@ impl CachedReviewer {
     /// A caller that goes away harms no other who waits for the same review.
     pub async fn review(&self, token: &Token) -> Review {
         let key = token.fingerprint();
-        let shared = {
-            let mut state = self.0.lock();
-            if let Some(known) = state.known(&key) {
-                return known;
-            }
-            match state
-                .flights
-                .get(&key)
-                .and_then(|flight| flight.review.upgrade())
-            {
-                Some(shared) => shared,
-                None => self.take_off(&mut state, key, token),
-            }
-        };
-        shared.await
-    }
-
-    fn take_off(
-        &self,
-        state: &mut State,
-        key: Fingerprint,
-        token: &Token,
-    ) -> Shared<BoxFuture<'static, Review>> {
-        let number = state.next_flight;
-        state.next_flight += 1;
-        let landing = Landing {
-            inner: Arc::clone(&self.0),
-            key,
-            number,
-        };
-        let token = token.clone();
-        let shared = async move {
-            let review = landing.inner.reviewer.review(&token).await;
-            landing.inner.remember(landing.key, &review, &token);
-            drop(landing);
-            review
+        let known = self.0.lock().known(&key);
+        if let Some(known) = known {
+            return known;
         }
-        .boxed()
-        .shared();
-        let review = shared
-            .downgrade()
-            .expect("a future that was not polled is not finished");
-        state.flights.insert(key, Flight { number, review });
-        shared
+        let (inner, token) = (Arc::clone(&self.0), token.clone());
+        let ask = move || {
+            async move {
+                let review = inner.reviewer.review(&token).await;
+                inner.remember(key, &review, &token);
+                review
+            }
+            .boxed()
+        };
+        self.0.flights.share(key, ask).await
     }
 }
 
@@ -145,27 +106,6 @@ impl State {
             return Some(Review::Authenticated(user));
         }
         self.refused.get(key, now).map(|()| Review::Denied)
-    }
-}
-
-/// Takes a flight off the list when its review ends, or when nobody waits for it any longer.
-struct Landing {
-    inner: Arc<Inner>,
-    key: Fingerprint,
-    number: u64,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let mut state = self.inner.lock();
-        // After a cancelled flight another may have begun under the same key.
-        if state
-            .flights
-            .get(&self.key)
-            .is_some_and(|flight| flight.number == self.number)
-        {
-            state.flights.remove(&self.key);
-        }
     }
 }
 

@@ -5,10 +5,12 @@
 //!
 //! [`TokenReviewer`] asks a kube-apiserver, [`CachedReviewer`] remembers for seconds,
 //! [`HubKeys`] knows what the hub has signed, and [`HubAuthenticator`] puts them together.
-//! [`Oidc`] verifies ID tokens of one OpenID provider.
+//! [`Oidc`] verifies ID tokens of one OpenID provider. [`AccessReviewer`] asks what somebody may do.
 
+mod access;
 mod api;
 mod cache;
+mod flights;
 mod fresh_keys;
 mod hub;
 mod hub_keys;
@@ -23,6 +25,7 @@ mod verifying_key;
 #[cfg(test)]
 mod fake;
 
+pub use access::{Access, AccessReviewer};
 pub use api::ApiError;
 pub use cache::{CachedReviewer, DEFAULT_CACHE_TTL};
 pub use hub::{HubAnswer, HubAuthenticator, HubFailure};

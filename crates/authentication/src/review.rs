@@ -32,13 +32,13 @@ pub enum Review {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReviewError {
     /// No answer within [`REVIEW_DEADLINE`].
-    #[error("the TokenReview took longer than {} s", REVIEW_DEADLINE.as_secs())]
+    #[error("the review took longer than {} s", REVIEW_DEADLINE.as_secs())]
     TimedOut,
     /// Too many reviews at once, for too long.
-    #[error("too many TokenReviews are in flight")]
+    #[error("too many reviews are in flight")]
     Overloaded,
     /// The request itself failed.
-    #[error("the TokenReview failed")]
+    #[error("the review failed")]
     Request {
         /// How.
         #[from]
@@ -50,8 +50,8 @@ pub enum ReviewError {
         /// The server's words.
         cause: String,
     },
-    /// The answer is not a TokenReview with a status that makes sense.
-    #[error("the kube-apiserver's answer to a TokenReview makes no sense: {what}")]
+    /// The answer is not a review with a status that makes sense.
+    #[error("the kube-apiserver's answer to a review makes no sense: {what}")]
     Malformed {
         /// What about it.
         what: &'static str,
@@ -203,10 +203,10 @@ pub const REVIEW_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How many reviews of one reviewer are in flight at once. Upstream allows 50 a second; a
 /// kube-apiserver serves hundreds of requests at once to everybody together.
-const MAX_CONCURRENT_REVIEWS: usize = 32;
+pub(crate) const MAX_CONCURRENT_REVIEWS: usize = 32;
 
 /// How long a review waits for its turn. Longer queues mean that the server does not keep up.
-const MAX_SLOT_WAIT: Duration = Duration::from_secs(2);
+pub(crate) const MAX_SLOT_WAIT: Duration = Duration::from_secs(2);
 
 const TOKEN_REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 

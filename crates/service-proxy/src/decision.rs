@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use cluster_proxy_authentication::{
-    CachedReviewer, Denial, IdTokenAnswer, Oidc, OidcFailure, OidcTrust, Review, ReviewError,
-    TokenReviewer,
+    AccessReviewer, CachedReviewer, Denial, IdTokenAnswer, Oidc, OidcFailure, OidcTrust, Review,
+    ReviewError, TokenReviewer,
 };
 use cluster_proxy_identity::{Token, User};
 use cluster_proxy_kube_api::status::StatusReply;
@@ -14,6 +14,7 @@ use cluster_proxy_runtime::error::with_sources;
 use http::HeaderMap;
 use tokio::sync::watch;
 
+use crate::acting_as::{self, ActingError};
 use crate::config::{Config, Impersonation, OidcCa, OidcConfig};
 use crate::impersonation::{Impersonated, Refusal};
 use crate::metrics::{Asked, ServiceProxyMetrics, Verdict};
@@ -27,6 +28,7 @@ pub(crate) struct Authenticator {
     hub: Option<CachedReviewer>,
     oidc: Option<Oidc>,
     bounds: Impersonation,
+    access: AccessReviewer,
     metrics: ServiceProxyMetrics,
 }
 
@@ -56,6 +58,7 @@ impl Authenticator {
                 .as_ref()
                 .map(|oidc| start_oidc(oidc, config, drain)),
             bounds: config.impersonation.clone(),
+            access: AccessReviewer::new(config.managed.client(), config.review_cache_ttl),
             metrics,
         }
     }
@@ -63,6 +66,33 @@ impl Authenticator {
     /// The identity of a request whose user the user-server states.
     pub(crate) fn of_stated_user(&self, user: &User) -> Result<Identity, Refused> {
         self.impersonate(user)
+    }
+
+    /// The identity of a request whose user the user-server states, and who wants to act as the
+    /// one that the headers name.
+    pub(crate) async fn of_acting_user(
+        &self,
+        user: &User,
+        headers: &HeaderMap,
+    ) -> Result<Identity, Refused> {
+        let refuse = |refusal: Refusal| -> Refused {
+            tracing::info!(user = user.name, %refusal, "a hub user does not act as another");
+            refused(&refusal).into()
+        };
+        let acting = Impersonated::map(user, &self.bounds)
+            .map_err(refuse)?
+            .as_seen();
+        let wanted = acting_as::wanted(headers).map_err(|error| may_not_act(&acting, &error))?;
+        let identity = Impersonated::wanted(&wanted, &self.bounds).map_err(refuse)?;
+        acting_as::authorize(&self.access, &acting, &wanted)
+            .await
+            .map_err(|error| may_not_act(&acting, &error))?;
+        tracing::info!(
+            user = acting.name,
+            wanted = wanted.name,
+            "a hub user acts as another"
+        );
+        Ok(Identity::Impersonated(identity))
     }
 
     /// The identity of a request that comes with nothing but its own headers.
@@ -159,7 +189,24 @@ pub(crate) fn refused(refusal: &Refusal) -> StatusReply {
         | Refusal::ReservedUser { .. }
         | Refusal::ReservedByOidc { .. }
         | Refusal::ReservedGroup { .. }
+        | Refusal::ReservedForNobody { .. }
+        | Refusal::BeyondUs { .. }
         | Refusal::Extra { .. } => StatusReply::forbidden(refusal.to_string()),
+    }
+}
+
+fn may_not_act(user: &User, error: &ActingError) -> Refused {
+    let cause = with_sources(error);
+    tracing::info!(user = user.name, %cause, "a hub user does not act as another");
+    match error {
+        ActingError::Unreadable { .. } | ActingError::TooMuch | ActingError::Denied { .. } => {
+            StatusReply::forbidden(error.to_string()).into()
+        }
+        ActingError::Failed { source } => StatusReply::service_unavailable(
+            format!("{error} ({})", source.reason()),
+            Some(RETRY_AFTER_SECONDS),
+        )
+        .into(),
     }
 }
 

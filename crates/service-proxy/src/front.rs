@@ -110,7 +110,10 @@ impl Handler {
         }
         let impersonates = headers.keys().any(is_impersonate_header);
         let identity = match &stated {
-            Some(_) if impersonates => return Err(two_users().into()),
+            Some(user) if impersonates => {
+                let headers = request.headers();
+                Box::pin(self.authenticator.of_acting_user(user, headers)).await?
+            }
             Some(user) => self.authenticator.of_stated_user(user)?,
             None => self.authenticator.of_token(headers, impersonates).await?,
         };
@@ -222,11 +225,6 @@ fn take_hop_by_hop(headers: &mut HeaderMap) -> Result<HopRequest, Refused> {
         );
     }
     Ok(asked)
-}
-
-/// The user-server answers such requests itself; one that comes all the same is of nobody.
-fn two_users() -> StatusReply {
-    StatusReply::forbidden("a hub user cannot impersonate on this cluster")
 }
 
 /// The user that the hub's user-server states; from everybody else such a statement is nothing.

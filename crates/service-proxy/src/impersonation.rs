@@ -48,6 +48,10 @@ pub(crate) enum Refusal {
     ReservedUser { name: String },
     #[error("the hub user's group {name:?} is reserved on managed clusters")]
     ReservedGroup { name: String },
+    #[error("nobody may impersonate {name:?} through cluster-proxy: the name is reserved")]
+    ReservedForNobody { name: String },
+    #[error("{what} cannot be impersonated on this cluster: the service-proxy has no right to it")]
+    BeyondUs { what: String },
     #[error(
         "the hub user's extra attribute {key:?} may narrow its rights and cannot be impersonated \
          on this cluster"
@@ -115,6 +119,52 @@ impl Impersonated {
                 .map(|(key, values)| (key.clone(), values.clone()))
                 .collect(),
         })
+    }
+
+    /// The user of this cluster as whom a hub user wants to act, who has been asked whether they
+    /// may.
+    pub(crate) fn wanted(user: &User, bounds: &Impersonation) -> Result<Self, Refusal> {
+        let names = || std::iter::once(&user.name).chain(&user.groups);
+        let reserved = |name: &&String| POWERFUL_GROUPS.iter().any(|power| power.covers(name));
+        if let Some(name) = names().find(reserved) {
+            return Err(Refusal::ReservedForNobody { name: name.clone() });
+        }
+        if user.name.starts_with(SYSTEM_PREFIX) && user.name != ANONYMOUS_USER {
+            let name = user.name.clone();
+            return Err(Refusal::ReservedForNobody { name });
+        }
+        if user.uid.is_some() && !bounds.uid {
+            let what = "a uid".to_owned();
+            return Err(Refusal::BeyondUs { what });
+        }
+        if let Some(key) = user
+            .extra
+            .keys()
+            .find(|key| !bounds.extra_keys.contains(*key))
+        {
+            let what = format!("extra attribute {key:?}");
+            return Err(Refusal::BeyondUs { what });
+        }
+        Ok(Self {
+            user: user.name.clone(),
+            uid: user.uid.clone(),
+            groups: user.groups.clone(),
+            extra: user.extra.clone().into_iter().collect(),
+        })
+    }
+
+    /// As the kube-apiserver sees who is impersonated so.
+    pub(crate) fn as_seen(&self) -> User {
+        let mut groups = self.groups.clone();
+        if !groups.iter().any(|group| group == AUTHENTICATED_GROUP) {
+            groups.push(AUTHENTICATED_GROUP.to_owned());
+        }
+        User {
+            name: self.user.clone(),
+            uid: self.uid.clone(),
+            groups,
+            extra: self.extra.iter().cloned().collect(),
+        }
     }
 
     /// The name that this cluster sees.

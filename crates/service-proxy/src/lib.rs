@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! who says so                     how it is re-issued
-//! the user-server, by mTLS        impersonated: the hub user, as far as its word is bounded
+//! the user-server, by mTLS        impersonated: the hub user, as far as its word is bounded; or
+//!                                 whom that user may impersonate in this cluster
 //! a token of this cluster         as it came, on connections without our own credentials
 //! a token of the hub              impersonated (where the hub is configured here)
 //! an ID token                     impersonated (where an OIDC issuer is configured here)
@@ -17,6 +18,7 @@
 //! reached, and by whom, is decided on the hub.
 
 mod access;
+mod acting_as;
 mod apiserver;
 mod config;
 mod decision;

@@ -80,6 +80,8 @@ struct FakeApi {
     reviewed: Mutex<Vec<String>>,
     recorded: Mutex<Vec<Recorded>>,
     refuses: Mutex<Option<String>>,
+    /// Who may impersonate what: `<user> <resource> <name>`.
+    impersonators: Mutex<Vec<String>>,
     pages: Mutex<HashMap<String, Value>>,
     drain: Drain,
 }
@@ -110,6 +112,7 @@ impl FakeCluster {
             reviewed: Mutex::default(),
             recorded: Mutex::default(),
             refuses: Mutex::default(),
+            impersonators: Mutex::default(),
             pages: Mutex::default(),
             drain: drain.clone(),
         });
@@ -192,6 +195,11 @@ impl FakeCluster {
         *lock(&self.api.refuses) = Some(authorization.to_owned());
     }
 
+    /// From now on this user may impersonate that: `users`, `groups` and so on, and a name.
+    pub(crate) fn lets_impersonate(&self, user: &str, resource: &str, name: &str) {
+        lock(&self.api.impersonators).push(format!("{user} {resource} {name}"));
+    }
+
     /// Tokens that it was asked to review.
     pub(crate) fn reviewed(&self) -> Vec<String> {
         lock(&self.api.reviewed).clone()
@@ -252,6 +260,7 @@ impl Front for FakeApi {
         }
         match request.uri().path() {
             "/apis/authentication.k8s.io/v1/tokenreviews" => self.review(request).await,
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews" => self.access(request).await,
             _ => self.record(request, client).await,
         }
     }
@@ -287,6 +296,33 @@ impl FakeApi {
             "spec": {}, "status": status,
         });
         answer_json(StatusCode::CREATED, &review)
+    }
+
+    async fn access(&self, request: Request<Body>) -> Response<Body> {
+        let content = request
+            .into_body()
+            .collect()
+            .await
+            .expect("a whole body")
+            .to_bytes();
+        if *lock(&self.reviews) == Reviews::Failing {
+            return answer_json(StatusCode::FORBIDDEN, &json!({ "message": "no right" }));
+        }
+        let review: Value = serde_json::from_slice(&content).expect("JSON");
+        let attributes = &review["spec"]["resourceAttributes"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let asked = format!(
+            "{} {} {}",
+            text(&review["spec"]["user"]),
+            text(&attributes["resource"]),
+            text(&attributes["name"])
+        );
+        let allowed =
+            attributes["verb"] == "impersonate" && lock(&self.impersonators).contains(&asked);
+        answer_json(
+            StatusCode::CREATED,
+            &json!({ "spec": {}, "status": { "allowed": allowed } }),
+        )
     }
 
     async fn record(&self, mut request: Request<Body>, client: &Client<String>) -> Response<Body> {

@@ -18,6 +18,9 @@ pub const CLUSTER: &str = "managed";
 /// Namespace of the user-server's account on the hub.
 const HUB_NAMESPACE: &str = "open-cluster-management-addon";
 
+/// That account.
+const HUB_ACCOUNT: &str = "cluster-proxy-addon-user";
+
 /// Namespace of the service-proxy's account on the managed cluster.
 const AGENT_NAMESPACE: &str = "open-cluster-management-cluster-proxy";
 
@@ -77,11 +80,11 @@ impl Installation {
             folder: folder.path(),
             log_level,
         };
-        let hub = roles.kubeconfig(&lab.hub, HUB_NAMESPACE, "cluster-proxy-addon-user")?;
+        let hub = roles.kubeconfig(&lab.hub, HUB_NAMESPACE, HUB_ACCOUNT)?;
         let managed = roles.kubeconfig(&lab.managed, AGENT_NAMESPACE, "cluster-proxy")?;
         let installation = Self {
             proxy_server: roles.proxy_server()?,
-            user_server: roles.user_server(&hub)?,
+            user_server: roles.user_server(&hub, &[])?,
             service_proxy: roles.service_proxy(&managed)?,
             proxy_agent: roles.proxy_agent()?,
             lab: lab.clone(),
@@ -133,6 +136,32 @@ impl Installation {
         self.wait_until_ready()
     }
 
+    /// A second user-server, on `port`, with more flags.
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not become ready.
+    pub fn another_user_server(&self, port: u16, flags: &[&str]) -> Result<Running> {
+        let roles = Roles {
+            lab: &self.lab,
+            program: &self.program,
+            folder: self.folder.path(),
+            log_level: self.log_level,
+        };
+        let kubeconfig = self.folder.path().join(format!("{HUB_ACCOUNT}.kubeconfig"));
+        let own = [
+            format!("--server-port={port}"),
+            format!("--health-probe-bind-address=:{}", port + 1),
+        ];
+        let flags: Vec<_> = own
+            .iter()
+            .map(String::as_str)
+            .chain(flags.iter().copied())
+            .collect();
+        let server = roles.user_server(&kubeconfig, &flags)?;
+        wait_until_ready(&self.lab.hub, &server, port + 1)?;
+        Ok(server)
+    }
+
     /// A kubeconfig of somebody who comes through the user-server.
     ///
     /// # Errors
@@ -153,29 +182,33 @@ impl Installation {
             (&self.lab.managed, &self.proxy_agent, 8093),
         ];
         for (cluster, role, port) in all {
-            let url = format!("http://127.0.0.1:{port}/readyz");
-            let limit = START_LIMIT.as_secs().to_string();
-            let mut curl = cluster.command("curl");
-            curl.args(["--silent", "--show-error", "--fail", "--retry-all-errors"])
-                .args([
-                    "--retry",
-                    "300",
-                    "--retry-delay",
-                    "0",
-                    "--retry-max-time",
-                    &limit,
-                    &url,
-                ]);
-            run(&mut curl).with_context(|| {
-                format!(
-                    "{} is not ready; its log:\n{}",
-                    role.name(),
-                    role.lines().join("\n")
-                )
-            })?;
+            wait_until_ready(cluster, role, port)?;
         }
         Ok(())
     }
+}
+
+fn wait_until_ready(cluster: &Cluster, role: &Running, port: u16) -> Result<()> {
+    let url = format!("http://127.0.0.1:{port}/readyz");
+    let limit = START_LIMIT.as_secs().to_string();
+    let mut curl = cluster.command("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--retry-all-errors"])
+        .args([
+            "--retry",
+            "300",
+            "--retry-delay",
+            "0",
+            "--retry-max-time",
+            &limit,
+            &url,
+        ]);
+    run(&mut curl).with_context(|| {
+        format!(
+            "{} is not ready; its log:\n{}",
+            role.name(),
+            role.lines().join("\n")
+        )
+    })
 }
 
 /// How each role is started.
@@ -211,7 +244,7 @@ impl Roles<'_> {
         Running::start("proxy-server", command)
     }
 
-    fn user_server(&self, kubeconfig: &Path) -> Result<Running> {
+    fn user_server(&self, kubeconfig: &Path, flags: &[&str]) -> Result<Running> {
         let mut command = self.command(&self.lab.hub, "user-server");
         self.pair(
             &mut command,
@@ -234,7 +267,8 @@ impl Roles<'_> {
             .arg("--kubeconfig")
             .arg(kubeconfig)
             .args(["--namespace", HUB_NAMESPACE])
-            .args(["--min-drain-duration=1s", "--drain-timeout=5s"]);
+            .args(["--min-drain-duration=1s", "--drain-timeout=5s"])
+            .args(flags);
         Running::start("user-server", command)
     }
 

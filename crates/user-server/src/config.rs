@@ -60,6 +60,9 @@ pub enum TokenReview {
         hub: Connection,
         /// How long the answer to a review is remembered; zero reviews every request.
         cache_ttl: Duration,
+        /// The hub is asked, too, whether the user may use `managedclusters/proxy` of the cluster:
+        /// its account may then create SubjectAccessReviews.
+        authorize: bool,
     },
     /// On the managed cluster, by its service-proxy: every token travels there, as upstream has
     /// it. Nobody is authenticated here then, so a cluster that cannot be reached is answered as

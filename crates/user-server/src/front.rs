@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster_proxy_authentication::AccessReviewer;
 use cluster_proxy_forward::server::{Client, Front};
 use cluster_proxy_forward::{Body, Class, ClientUpgrade, HandOn, HandedOn, Metered, target};
 use cluster_proxy_identity::tls::ServerTls;
@@ -20,13 +21,15 @@ use crate::clusters::{Clusters, Towards};
 use crate::metrics::Metrics;
 use crate::outgoing::{Departure, OutgoingError};
 use crate::services::{Reached, Services};
-use crate::{cookies, failure, outgoing};
+use crate::{authorization, cookies, failure, outgoing};
 
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct HubFront {
     pub(crate) tls: ServerTls,
     pub(crate) gate: Gate,
+    /// Who says whether a user may use a cluster; absent where nobody is asked.
+    pub(crate) access: Option<AccessReviewer>,
     pub(crate) clusters: Arc<Clusters>,
     pub(crate) services: Services,
     pub(crate) confine_cookies: bool,
@@ -78,6 +81,21 @@ impl HubFront {
             error.reply()
         })?;
         access.addressed(&address.cluster);
+        if let Some(hub) = &self.access {
+            let verb = authorization::verb(request.method(), request.headers());
+            Box::pin(authorization::authorize(
+                hub,
+                &caller,
+                &address.cluster,
+                verb,
+            ))
+            .await
+            .map_err(|error| {
+                self.metrics.refused(error.reason());
+                access.failed(&error);
+                error.reply()
+            })?;
+        }
         let Reached {
             target,
             passes_authorization,
@@ -86,13 +104,6 @@ impl HubFront {
             access.failed(&*error);
             error.reply()
         })?;
-        if target.is_kube_apiserver()
-            && matches!(caller, Caller::HubUser(_))
-            && outgoing::asks_to_impersonate(request.headers())
-        {
-            return Err(StatusReply::forbidden(NO_IMPERSONATION));
-        }
-
         let departure = Departure {
             caller: &caller,
             target: &target,
@@ -199,9 +210,6 @@ fn refuse(reply: StatusReply, is_head: bool, mut access: Access) -> Response<Met
     }
     response.map(|body| Metered::new(body, access))
 }
-
-const NO_IMPERSONATION: &str = "a user of the hub cannot impersonate on a managed cluster: send \
-     the request without Impersonate-* headers (kubectl: without --as, --as-group, --as-uid)";
 
 /// Until some of very many requests are over.
 const RETRY_AFTER_SECONDS: u32 = 1;

@@ -8,12 +8,14 @@
 //!    travels on as it came.
 //! 2. Which cluster, and which target in it? Both are read off the URL's bytes as they came. A
 //!    Service must be on the list of exposed ones; it learns neither token nor user.
-//! 3. The request goes over kept connections to that cluster's service-proxy, through the tunnel.
+//! 3. May this user use the cluster at all? The hub is asked, where that is switched on.
+//! 4. The request goes over kept connections to that cluster's service-proxy, through the tunnel.
 //!
 //! Answers of ours are Kubernetes `Status` objects that say whose fault it is.
 
 mod access;
 mod address;
+mod authorization;
 mod caller;
 mod clusters;
 mod config;

@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     active: Gauge,
     authentications: Family<ResultLabel, Counter>,
     services_refused: Family<ReasonLabel, Counter>,
+    unauthorized: Family<ReasonLabel, Counter>,
     exposed_services_valid: Gauge,
 }
 
@@ -65,6 +66,11 @@ impl Metrics {
             self.services_refused.clone(),
         );
         registry.register(
+            "authorizations_refused",
+            "Requests for clusters that the hub did not let the user use, by reason",
+            self.unauthorized.clone(),
+        );
+        registry.register(
             "exposed_services_valid",
             "Whether the newest list of exposed Services could be read (1) or not (0)",
             self.exposed_services_valid.clone(),
@@ -93,6 +99,13 @@ impl Metrics {
     /// Counts a request for a Service that is refused.
     pub(crate) fn service_refused(&self, reason: &'static str) {
         self.services_refused
+            .get_or_create_owned(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// Counts a request for a cluster that the user may not use.
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.unauthorized
             .get_or_create_owned(&ReasonLabel { reason })
             .inc();
     }

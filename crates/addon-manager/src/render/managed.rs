@@ -287,6 +287,12 @@ impl<'a> Agent<'a> {
                 "resources": ["users", "groups"],
                 "verbs": ["impersonate"],
             }));
+            // Whether a hub user may act as somebody else (kubectl --as).
+            rules.push(json!({
+                "apiGroups": ["authorization.k8s.io"],
+                "resources": ["subjectaccessreviews"],
+                "verbs": ["create"],
+            }));
             let mut attributes = Vec::new();
             if proxy.uid {
                 attributes.push("uids".to_owned());

@@ -13,7 +13,7 @@ fn cached(api: &FakeApi, ttl: Duration) -> CachedReviewer {
 }
 
 fn flights(reviewer: &CachedReviewer) -> usize {
-    reviewer.0.lock().flights.len()
+    reviewer.0.flights.len()
 }
 
 #[tokio::test(start_paused = true)]

@@ -102,6 +102,10 @@ pub(crate) struct Args {
         help_heading = "Authentication"
     )]
     token_review_cache_ttl: GoDuration,
+    /// Ask the hub, too, whether the user may use `managedclusters/proxy` of the cluster (group
+    /// cluster.open-cluster-management.io), with the verb of the request; an upgrade is `create`.
+    #[arg(long, help_heading = "Authentication")]
+    authorize_on_hub: bool,
 
     /// ConfigMap on the hub that lists the Services of managed clusters that may be reached; empty
     /// exposes none.
@@ -194,6 +198,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         kubeconfig,
         token_review,
         token_review_cache_ttl,
+        authorize_on_hub,
         exposed_services_configmap,
         namespace,
         anonymous_services,
@@ -232,6 +237,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
     })
     .map_err(StartError::failed)?;
+    if authorize_on_hub && matches!(token_review, Review::Managed) {
+        return Err(StartError::usage(
+            "--authorize-on-hub",
+            "needs --token-review=hub: who asks is not known here otherwise",
+        ));
+    }
     let hub = Connection::from_flag(kubeconfig.as_deref().map(|path| file("--kubeconfig", path)));
     let exposed = |hub: Connection| {
         (!exposed_services_configmap.is_empty()).then(|| ExposedServicesConfigMap {
@@ -250,6 +261,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             let review = TokenReview::Hub {
                 hub: hub.clone(),
                 cache_ttl: token_review_cache_ttl.0,
+                authorize: authorize_on_hub,
             };
             (review, exposed(hub))
         }

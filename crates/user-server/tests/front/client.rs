@@ -107,6 +107,13 @@ impl World {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
+    /// As [`Self::raw`], until the answer's head is there.
+    pub(crate) async fn raw_head(&self, request: &[u8]) -> String {
+        let mut io = self.connect(b"http/1.1").await;
+        io.write_all(request).await.unwrap();
+        read_until(&mut io, "\r\n\r\n").await
+    }
+
     /// As [`Self::raw`], for bytes after which the server may wait for more.
     pub(crate) async fn raw_for_a_while(&self, request: &[u8]) {
         let mut io = self.connect(b"http/1.1").await;

@@ -32,6 +32,8 @@ struct Inner {
     users: Mutex<HashMap<String, Value>>,
     asked: Mutex<Vec<String>>,
     down: Mutex<Option<StatusCode>>,
+    /// Who may use which cluster: `<user> <verb> <cluster>`; nobody can say without it.
+    access: Mutex<Option<Vec<String>>>,
     key: Signer,
 }
 
@@ -43,6 +45,7 @@ impl Hub {
             users: Mutex::default(),
             asked: Mutex::default(),
             down: Mutex::default(),
+            access: Mutex::new(Some(Vec::new())),
             key: Signer::new("hub"),
         }));
         let tls = server_tls(ca, &Leaf::server(vec![NAME.to_owned()]), &[b"http/1.1"]);
@@ -97,6 +100,17 @@ impl Hub {
         *self.0.down.lock().unwrap() = Some(StatusCode::from_u16(code).unwrap());
     }
 
+    /// From now on somebody may use a cluster: `<user> <verb> <cluster>`.
+    pub(crate) fn lets(&self, line: &str) {
+        let mut access = self.0.access.lock().unwrap();
+        access.as_mut().unwrap().push(line.to_owned());
+    }
+
+    /// From now on nobody may ask who may use a cluster.
+    pub(crate) fn denies_the_question(&self) {
+        *self.0.access.lock().unwrap() = None;
+    }
+
     /// The tokens that were to be reviewed, in order.
     pub(crate) fn reviewed(&self) -> Vec<String> {
         self.0.asked.lock().unwrap().clone()
@@ -115,11 +129,38 @@ impl Hub {
                 let review: Value = serde_json::from_slice(&body).unwrap();
                 (StatusCode::CREATED, self.review(review))
             }
+            (None, "/apis/authorization.k8s.io/v1/subjectaccessreviews") => {
+                self.access(&serde_json::from_slice(&body).unwrap())
+            }
             (None, _) => (StatusCode::NOT_FOUND, Value::Null),
         };
         let mut response = Response::new(Full::from(answer.to_string()));
         *response.status_mut() = code;
         response
+    }
+
+    fn access(&self, review: &Value) -> (StatusCode, Value) {
+        let asked = &review["spec"]["resourceAttributes"];
+        assert_eq!(asked["group"], "cluster.open-cluster-management.io");
+        assert_eq!(asked["resource"], "managedclusters");
+        assert_eq!(asked["subresource"], "proxy");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let line = format!(
+            "{} {} {}",
+            text(&review["spec"]["user"]),
+            text(&asked["verb"]),
+            text(&asked["name"])
+        );
+        match &*self.0.access.lock().unwrap() {
+            Some(lines) => {
+                let status = json!({"allowed": lines.contains(&line)});
+                (StatusCode::CREATED, json!({"spec": {}, "status": status}))
+            }
+            None => (
+                StatusCode::FORBIDDEN,
+                json!({"kind": "Status", "message": "no right"}),
+            ),
+        }
     }
 
     /// Like the real one, it repeats the question, token included.

@@ -2,6 +2,8 @@
 
 use cluster_proxy_identity::PeerIdentity;
 
+use std::time::Duration;
+
 use crate::client::bearer;
 use crate::hub::Signer;
 use crate::service_proxy::REFUSED_THERE;
@@ -178,24 +180,66 @@ async fn a_hub_that_cannot_say_keeps_the_token() {
 }
 
 #[tokio::test]
-async fn a_hub_user_cannot_impersonate() {
+async fn whom_a_hub_user_wants_to_act_as_is_left_to_the_cluster_without_the_token() {
     let world = World::start().await;
     let token = bearer(ALICES_TOKEN);
-    for (name, value) in [
-        ("Impersonate-User", "system:admin"),
-        ("impersonate-group", "system:masters"),
-        ("Impersonate-Uid", "0"),
-        ("Impersonate-Extra-Scopes", "all"),
-        ("Impersonate-Group", ""),
-        ("Impersonate-Something-New", "x"),
-    ] {
-        let answer = world
-            .get(PODS, &[("authorization", &token), (name, value)])
-            .await;
-        let message = answer.message(403, "Forbidden");
-        assert!(message.contains("impersonat"), "{message}");
+    let wish = [
+        ("authorization", token.as_str()),
+        ("Impersonate-User", "bob"),
+        ("impersonate-group", "ops"),
+    ];
+    assert_eq!(world.get(PODS, &wish).await.code, 200);
+    let seen = world.managed.only();
+    assert_eq!(seen.all("x-remote-user"), ["alice"]);
+    assert_eq!(seen.all("impersonate-user"), ["bob"]);
+    assert_eq!(seen.all("impersonate-group"), ["ops"]);
+    assert!(seen.all("authorization").is_empty());
+}
+
+#[tokio::test]
+async fn the_hub_says_who_may_use_which_cluster() {
+    let world = World::with(Options {
+        authorize: true,
+        ..Options::default()
+    })
+    .await;
+    let token = bearer(ALICES_TOKEN);
+    let message = world.get_as_alice(PODS).await.message(403, "Forbidden");
+    for part in ["\"alice\"", "get managedclusters/proxy", "\"managed\""] {
+        assert!(message.contains(part), "{message}");
     }
-    assert_eq!(world.managed.accepted(), 0);
+    assert_eq!(world.tunnel.dialled(), 0, "nothing has left the hub");
+
+    world.hub.lets("alice get managed");
+    let allowed = World::with(Options {
+        authorize: true,
+        cache_ttl: Duration::ZERO,
+        ..Options::default()
+    })
+    .await;
+    allowed.hub.lets("alice get managed");
+    assert_eq!(allowed.get_as_alice(PODS).await.code, 200);
+    let exec = format!(
+        "GET /managed/exec HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    );
+    let refused = allowed.raw_head(exec.as_bytes()).await;
+    assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+
+    // Who is not the hub's user is nobody to it.
+    let stranger = [("authorization", "Bearer a-token-of-the-managed-cluster")];
+    allowed
+        .get(PODS, &stranger)
+        .await
+        .message(401, "Unauthorized");
+    allowed.hub.lets("system:anonymous get managed");
+    assert_eq!(allowed.get(PODS, &stranger).await.code, 200);
+
+    allowed.hub.denies_the_question();
+    allowed
+        .get_as_alice(PODS)
+        .await
+        .message(503, "ServiceUnavailable");
 }
 
 /// Whoever has no accepted token cannot tell a cluster that is there from one that is not.

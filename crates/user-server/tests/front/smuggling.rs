@@ -80,7 +80,7 @@ async fn impersonation_hidden_behind_connection_is_still_refused() {
         ],
     ] {
         let answer = world.raw(&request(ALICES_TOKEN, &lines)).await;
-        assert_eq!(code(&answer), "403", "{lines:?}: {answer}");
+        assert_eq!(code(&answer), "400", "{lines:?}: {answer}");
     }
     assert_eq!(world.managed.accepted(), 0);
 }

@@ -73,6 +73,7 @@ pub(crate) struct Options {
     pub(crate) cache_ttl: Duration,
     pub(crate) hub_down: Option<u16>,
     pub(crate) services: ServicesConfig,
+    pub(crate) authorize: bool,
 }
 
 impl Default for Options {
@@ -84,6 +85,7 @@ impl Default for Options {
             cache_ttl: LIMIT,
             hub_down: None,
             services: ServicesConfig::default(),
+            authorize: false,
         }
     }
 }
@@ -119,6 +121,7 @@ impl World {
             TokenReview::Hub {
                 hub: hub.connection(&ca),
                 cache_ttl: options.cache_ttl,
+                authorize: options.authorize,
             }
         };
         let serving = Leaf::user_server_serving(vec![NAME.to_owned()]);

@@ -186,6 +186,7 @@ impl Starting<'_> {
         let token_review = TokenReview::Hub {
             hub,
             cache_ttl: DEFAULT_CACHE_TTL,
+            authorize: false,
         };
         let config =
             user_server::Config::new(listener, tls, token_review, Arc::new(dialer), client);
