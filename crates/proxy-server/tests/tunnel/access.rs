@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::harness::{
-    Agent, Server, ServerOptions, World, announcing, eventually, greeter, greeting, service_proxy,
+    Agent, Server, ServerOptions, World, eventually, greeter, greeting, service_proxy,
 };
 
 /// The access events of this process: each test has clusters of its own.
@@ -70,10 +70,7 @@ impl Events {
 async fn connected(world: &World, cluster: &'static str) -> (Server, Agent, TunnelStream) {
     let server = world.server(ServerOptions::default()).await;
     let own = greeter("hello").await;
-    let agent = world
-        .agent(server.agents, cluster, &announcing(cluster), own)
-        .connected(&server)
-        .await;
+    let agent = world.connected_agent_at(&server, cluster, own).await;
     let dialer = world.dialer(&server);
     let mut stream = dialer.connect(&service_proxy(cluster)).await.unwrap();
     assert_eq!(greeting(&mut stream, 5).await, "hello");
@@ -132,13 +129,7 @@ async fn a_target_that_is_not_connected_is_told_with_its_cluster() {
     dialer.connect(&target).await.unwrap_err();
     let nowhere = "127.0.0.1:1".parse().unwrap();
     let _agent = world
-        .agent(
-            server.agents,
-            "not-there",
-            &announcing("not-there"),
-            nowhere,
-        )
-        .connected(&server)
+        .connected_agent_at(&server, "not-there", nowhere)
         .await;
     dialer.connect(&target).await.unwrap_err();
     let events = EVENTS.of("not-there", 2).await;
