@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod balancer;
+pub mod captured_events;
 pub mod fence;
 pub mod http_proxy;
 pub mod installation;
