@@ -8,6 +8,7 @@
 
 pub mod balancer;
 pub mod captured_events;
+pub mod certificates;
 pub mod fence;
 pub mod http_proxy;
 pub mod installation;
