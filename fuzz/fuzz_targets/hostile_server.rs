@@ -4,9 +4,9 @@
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use cluster_proxy_fuzz::{headers, run};
-use cluster_proxy_identity::{AnnouncedIdentifiers, Token};
-use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LaneEvent};
+use cluster_proxy_fuzz::{agent_hello, headers, run};
+use cluster_proxy_identity::Token;
+use cluster_proxy_tunnel::lane::{AgentLane, LaneEvent};
 use cluster_proxy_tunnel::{DialError, Http2Settings};
 use http::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
@@ -51,12 +51,7 @@ fuzz_target!(|server: Server| {
 });
 
 async fn agent(io: DuplexStream, token: Option<&Token>) {
-    let hello = AgentHello {
-        agent_id: "a".to_owned(),
-        identifiers: AnnouncedIdentifiers::default(),
-        version: "0".to_owned(),
-        capabilities: vec![],
-    };
+    let hello = agent_hello();
     let http2 = Http2Settings::default();
     let Ok(mut lane) = AgentLane::open_over(io, &hello, token, &http2, |_| true).await else {
         return;

@@ -5,10 +5,9 @@
 
 use arbitrary::Arbitrary;
 use bytes::Bytes;
-use cluster_proxy_fuzz::{headers, run};
-use cluster_proxy_identity::AnnouncedIdentifiers;
+use cluster_proxy_fuzz::{agent_hello, headers, run};
 use cluster_proxy_tunnel::Http2Settings;
-use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LaneEvent};
+use cluster_proxy_tunnel::lane::{AgentLane, LaneEvent};
 use http::{Method, Request, Uri};
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{DuplexStream, duplex};
@@ -64,12 +63,7 @@ fuzz_target!(|server: Server| {
 
 /// Hears until the lane ends, or as much as was said is heard. Whether there was a lane.
 async fn agent(io: DuplexStream, heard: &mut Vec<Heard>, enough: usize) -> bool {
-    let hello = AgentHello {
-        agent_id: "a".to_owned(),
-        identifiers: AnnouncedIdentifiers::default(),
-        version: "0".to_owned(),
-        capabilities: vec![],
-    };
+    let hello = agent_hello();
     let http2 = Http2Settings::default();
     let Ok(mut lane) = AgentLane::open_over(io, &hello, None, &http2, |_| true).await else {
         return false;

@@ -1,6 +1,7 @@
-//! What several fuzz targets need: a runtime whose clock does not wait, and a kube-apiserver that
-//! answers whatever it is told.
+//! What several fuzz targets need: a runtime whose clock does not wait, an agent's introduction,
+//! and a kube-apiserver that answers whatever it is told.
 
+mod agent_hello;
 mod fields;
 mod paused;
 
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+pub use agent_hello::agent_hello;
 pub use fields::headers;
 pub use paused::run;
 

@@ -132,7 +132,7 @@ impl Fixture {
                 format!("--server-id={id}"),
                 format!("--kubeconfig={}", self.hub.kubeconfig("server").display()),
                 namespace.clone(),
-                self.workshop.flag("cluster-ca-cert", "ca.crt"),
+                self.workshop.certificates.flag("cluster-ca-cert", "ca.crt"),
             ]
         };
         let _go = Server::start(&self.workshop, Whose::Go, &keep("go"))?;
@@ -144,8 +144,8 @@ impl Fixture {
             "--count-server-leases".to_owned(),
             format!("--kubeconfig={}", self.hub.kubeconfig("agent").display()),
             namespace.clone(),
-            self.workshop.flag("agent-cert", "agent.crt"),
-            self.workshop.flag("agent-key", "agent.key"),
+            self.workshop.certificates.flag("agent-cert", "agent.crt"),
+            self.workshop.certificates.flag("agent-key", "agent.key"),
         ];
         let have = |wanted: &[&str]| {
             eventually_blocking(LEASE_LIMIT, "the servers have their Leases", || {

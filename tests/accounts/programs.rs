@@ -1,16 +1,14 @@
 //! Servers and agents of konnectivity, Go's and ours, with the same flags.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cluster_proxy_identity::ca::{CertificateAuthority, Leaf};
+use cluster_proxy_testkit::certificates::CertificateFolder;
 use cluster_proxy_testkit::konnectivity::KonnectivityPrograms;
 use cluster_proxy_testkit::process::Running;
 use cluster_proxy_testkit::{eventually_blocking, free_port};
 use cluster_proxy_tests::program;
-use tempfile::TempDir;
 
 use crate::{health, last_words};
 
@@ -24,34 +22,15 @@ pub(crate) enum Whose {
 /// Go's programs and one CA's certificates.
 pub(crate) struct Workshop {
     go: KonnectivityPrograms,
-    folder: TempDir,
+    pub(crate) certificates: CertificateFolder,
 }
 
 impl Workshop {
     pub(crate) fn new() -> Result<Self> {
-        let go = KonnectivityPrograms::find()?;
-        let folder = TempDir::new()?;
-        let here = || vec!["127.0.0.1".to_owned()];
-        let ca = CertificateAuthority::generate()?;
-        std::fs::write(folder.path().join("ca.crt"), ca.cert_pem())?;
-        for (name, leaf) in [
-            ("server", Leaf::proxy_server(here())),
-            ("agent-server", Leaf::agent_server(here())),
-            ("agent", Leaf::proxy_agent(&"managed".parse()?)),
-        ] {
-            let issued = ca.issue(&leaf)?;
-            std::fs::write(folder.path().join(format!("{name}.crt")), &issued.cert_pem)?;
-            std::fs::write(folder.path().join(format!("{name}.key")), &*issued.key_pem)?;
-        }
-        Ok(Self { go, folder })
-    }
-
-    pub(crate) fn flag(&self, flag: &str, file: &str) -> String {
-        format!("--{flag}={}", self.file(file).display())
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        Ok(Self {
+            go: KonnectivityPrograms::find()?,
+            certificates: CertificateFolder::new(&["127.0.0.1"])?,
+        })
     }
 
     fn program(&self, whose: Whose, name: &str) -> Command {
@@ -83,17 +62,16 @@ impl Server {
     /// Starts it with `flags` beside those for ports and certificates.
     pub(crate) fn start(workshop: &Workshop, whose: Whose, flags: &[String]) -> Result<Self> {
         let (agent_port, health_port) = (free_port()?, free_port()?);
+        let certificates = &workshop.certificates;
         let mut command = workshop.program(whose, "proxy-server");
         command
             .arg("--server-bind-address=127.0.0.1")
             .arg(format!("--server-port={}", free_port()?))
-            .arg(workshop.flag("server-cert", "server.crt"))
-            .arg(workshop.flag("server-key", "server.key"))
-            .arg(workshop.flag("server-ca-cert", "ca.crt"))
+            .args(certificates.frontend_flags())
             .arg("--agent-bind-address=127.0.0.1")
             .arg(format!("--agent-port={agent_port}"))
-            .arg(workshop.flag("cluster-cert", "agent-server.crt"))
-            .arg(workshop.flag("cluster-key", "agent-server.key"))
+            .arg(certificates.flag("cluster-cert", "agent-server.crt"))
+            .arg(certificates.flag("cluster-key", "agent-server.key"))
             .arg("--health-bind-address=127.0.0.1")
             .arg(format!("--health-port={health_port}"))
             .arg(format!("--admin-port={}", free_port()?))
@@ -137,11 +115,12 @@ impl Agent {
         flags: &[String],
     ) -> Result<Self> {
         let health_port = free_port()?;
+        let certificates = &workshop.certificates;
         let mut command = workshop.program(whose, "proxy-agent");
         command
             .arg("--proxy-server-host=127.0.0.1")
             .arg(format!("--proxy-server-port={}", server.agent_port))
-            .arg(workshop.flag("ca-cert", "ca.crt"))
+            .arg(certificates.flag("ca-cert", "ca.crt"))
             .arg("--health-server-host=127.0.0.1")
             .arg(format!("--health-server-port={health_port}"))
             .arg(format!("--admin-server-port={}", free_port()?))
@@ -149,8 +128,8 @@ impl Agent {
         if flags.is_empty() {
             // It has to prove something, and this is no token.
             command
-                .arg(workshop.flag("agent-cert", "agent.crt"))
-                .arg(workshop.flag("agent-key", "agent.key"));
+                .arg(certificates.flag("agent-cert", "agent.crt"))
+                .arg(certificates.flag("agent-key", "agent.key"));
         }
         Ok(Self {
             program: Running::start(format!("{whose:?} proxy-agent"), command)?,

@@ -27,7 +27,7 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 impl Apiserver {
     /// Starts it, and waits until it is ready.
     pub(crate) fn start(cluster: &Cluster, hub: &Hub, transport: Transport) -> Result<Self> {
-        let folder = hub.folder();
+        let folder = hub.certificates.folder();
         let configuration = folder.join("egress.yaml");
         fs::write(&configuration, transport.configuration(folder)?)?;
         let mut flags = flags_of_the_lab(cluster)?;

@@ -52,9 +52,10 @@ pub(crate) struct Webhook {
 impl Webhook {
     pub(crate) fn start(namespace: &str, hub: &Hub) -> Result<Self> {
         let name = format!("{SERVICE}.{namespace}.svc");
-        hub.issue(SERVICE, &Leaf::proxy_server(vec![name]))?;
+        hub.certificates
+            .issue(SERVICE, &Leaf::proxy_server(vec![name]))?;
         let file = |end: &str| {
-            let path = hub.folder().join(format!("{SERVICE}.{end}"));
+            let path = hub.certificates.file(&format!("{SERVICE}.{end}"));
             FlagFile::new("the webhook's", path)
         };
         let tls = ServerTls::load(ServerTlsFiles {
@@ -77,7 +78,7 @@ impl Webhook {
         });
         Ok(Self {
             namespace: namespace.to_owned(),
-            ca: hub.ca_certificate().to_owned(),
+            ca: hub.certificates.ca_pem().to_owned(),
             address,
             asked,
             _runtime: runtime,

@@ -142,7 +142,9 @@ struct Fleet {
 
 impl Fleet {
     fn start(workshop: &Workshop, port: u16, count: usize, drain: &Drain) -> Result<Self> {
-        let tls = workshop.tls(&Leaf::proxy_agent(&"managed".parse()?))?;
+        let tls = workshop
+            .certificates
+            .tls(&Leaf::proxy_agent(&"managed".parse()?))?;
         let mut ready = Vec::with_capacity(count);
         for number in 0..count {
             let server = format!("127.0.0.1:{port}").parse()?;

@@ -251,7 +251,9 @@ fn connect(stream: u32) -> Vec<u8> {
 pub(crate) async fn by_agent(workshop: &Workshop, report: &Report) -> Result<()> {
     let hub = Hub::start(workshop, &[]).await?;
     let _honest = hub.agent(AgentKind::Lane, &[]).await?;
-    let tls = workshop.tls(&Leaf::proxy_agent(&"hostile".parse()?))?;
+    let tls = workshop
+        .certificates
+        .tls(&Leaf::proxy_agent(&"hostile".parse()?))?;
     let victim = hub.client(WINDOW)?;
     let attacker = async |attack| lane(&hub, &tls, &victim, attack).await;
     each(&hub, report, "hostile agent", BY_AGENT, attacker).await
@@ -260,7 +262,7 @@ pub(crate) async fn by_agent(workshop: &Workshop, report: &Report) -> Result<()>
 pub(crate) async fn by_client(workshop: &Workshop, report: &Report) -> Result<()> {
     let hub = Hub::start(workshop, &[]).await?;
     let _honest = hub.agent(AgentKind::Lane, &[]).await?;
-    let tls = workshop.tls(&Leaf::proxy_client())?;
+    let tls = workshop.certificates.tls(&Leaf::proxy_client())?;
     let attacker = async |attack| frontend(&hub, &tls, attack).await;
     each(&hub, report, "hostile client", BY_CLIENT, attacker).await
 }

@@ -1,13 +1,12 @@
 //! A proxy-server and its agents, as processes, and clients of it in this one.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cluster_proxy_identity::ca::{CertificateAuthority, Issued, Leaf};
-use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_identity::ca::Leaf;
+use cluster_proxy_testkit::certificates::CertificateFolder;
 use cluster_proxy_testkit::konnectivity::KonnectivityPrograms;
 use cluster_proxy_testkit::process::Running;
 use cluster_proxy_testkit::{eventually, free_port};
@@ -15,47 +14,22 @@ use cluster_proxy_tests::program;
 use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::tls::{self, ServerName};
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, Http2Settings, ProxyServerDialer, Target};
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// One CA, and files of what it has signed.
+/// Go's programs and one CA's certificates.
 pub(crate) struct Workshop {
     pub(crate) go: KonnectivityPrograms,
-    pub(crate) ca: CertificateAuthority,
-    folder: TempDir,
+    pub(crate) certificates: CertificateFolder,
 }
 
 impl Workshop {
     pub(crate) fn new() -> Result<Self> {
-        let go = KonnectivityPrograms::find()?;
-        let folder = TempDir::new().context("a folder for certificates")?;
-        let ca = CertificateAuthority::generate()?;
-        fs::write(folder.path().join("ca.crt"), ca.cert_pem())?;
-        let here = || vec!["127.0.0.1".to_owned()];
-        for (name, leaf) in [
-            ("server", Leaf::proxy_server(here())),
-            ("agent-server", Leaf::agent_server(here())),
-            ("agent", Leaf::proxy_agent(&"managed".parse()?)),
-        ] {
-            let issued = ca.issue(&leaf)?;
-            fs::write(folder.path().join(format!("{name}.crt")), &issued.cert_pem)?;
-            fs::write(folder.path().join(format!("{name}.key")), &*issued.key_pem)?;
-        }
-        Ok(Self { go, ca, folder })
-    }
-
-    fn flag(&self, flag: &str, file: &str) -> String {
-        format!("--{flag}={}", self.folder.path().join(file).display())
-    }
-
-    /// Trust in the CA, and a certificate of it.
-    pub(crate) fn tls(&self, leaf: &Leaf) -> Result<ClientTls> {
-        let Issued { cert_pem, key_pem } = self.ca.issue(leaf)?;
-        let pair = (cert_pem.as_bytes(), key_pem.as_bytes());
-        let ca = self.ca.cert_pem().as_bytes();
-        Ok(ClientTls::from_pem(ca, Some(pair), vec![])?)
+        Ok(Self {
+            go: KonnectivityPrograms::find()?,
+            certificates: CertificateFolder::new(&["127.0.0.1"])?,
+        })
     }
 }
 
@@ -150,14 +124,10 @@ impl<'w> Hub<'w> {
         command
             .arg("--server-bind-address=127.0.0.1")
             .arg(format!("--server-port={frontend}"))
-            .arg(workshop.flag("server-cert", "server.crt"))
-            .arg(workshop.flag("server-key", "server.key"))
-            .arg(workshop.flag("server-ca-cert", "ca.crt"))
+            .args(workshop.certificates.frontend_flags())
             .arg("--agent-bind-address=127.0.0.1")
             .arg(format!("--agent-port={agents}"))
-            .arg(workshop.flag("cluster-cert", "agent-server.crt"))
-            .arg(workshop.flag("cluster-key", "agent-server.key"))
-            .arg(workshop.flag("cluster-ca-cert", "ca.crt"))
+            .args(workshop.certificates.agent_port_flags())
             .arg("--proxy-strategies=destHost")
             .arg("--health-bind-address=127.0.0.1")
             .arg(format!("--health-port={health}"))
@@ -187,9 +157,7 @@ impl<'w> Hub<'w> {
         command
             .arg("--proxy-server-host=127.0.0.1")
             .arg(format!("--proxy-server-port={}", self.agents))
-            .arg(self.workshop.flag("agent-cert", "agent.crt"))
-            .arg(self.workshop.flag("agent-key", "agent.key"))
-            .arg(self.workshop.flag("ca-cert", "ca.crt"))
+            .args(self.workshop.certificates.agent_flags())
             .arg("--agent-identifiers=ipv4=127.0.0.1")
             .arg("--health-server-host=127.0.0.1")
             .arg(format!("--health-server-port={health}"))
@@ -210,7 +178,7 @@ impl<'w> Hub<'w> {
     /// A client of its own connections, whose streams have windows of `window` bytes.
     pub(crate) fn client(&self, window: u32) -> Result<ProxyServerDialer> {
         let server: Target = format!("127.0.0.1:{}", self.frontend).parse()?;
-        let tls = self.workshop.tls(&Leaf::proxy_client())?;
+        let tls = self.workshop.certificates.tls(&Leaf::proxy_client())?;
         let mut config = DialerConfig::new(server, tls);
         config.http2 = Http2Settings {
             stream_window: window,
@@ -245,7 +213,7 @@ pub(crate) async fn deaf_client(
     target: &crate::targets::Target,
     count: usize,
 ) -> Result<impl Sized + use<>> {
-    let config = hub.workshop.tls(&Leaf::proxy_client())?;
+    let config = hub.workshop.certificates.tls(&Leaf::proxy_client())?;
     let config = config.with_alpn(&[HTTP2_ALPN]).config();
     let socket = TcpStream::connect(("127.0.0.1", hub.frontend)).await?;
     let name = ServerName::try_from("127.0.0.1")?;

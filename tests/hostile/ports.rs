@@ -52,7 +52,7 @@ pub(crate) async fn silence_and_garbage(workshop: &Workshop, report: &Report) ->
             let _ = socket.write_all(&[byte; 700]).await;
         }
     }
-    let tls = workshop.tls(&Leaf::proxy_client())?;
+    let tls = workshop.certificates.tls(&Leaf::proxy_client())?;
     for _ in 0..SILENT {
         let peer = RawPeer::connect(hub.frontend, &tls, HTTP2_ALPN).await?;
         closing.spawn(closed(peer.read.unsplit(peer.write), "no HTTP/2"));
@@ -146,8 +146,10 @@ const PATHS: &[&str] = &[
 
 pub(crate) async fn paths(workshop: &Workshop, _report: &Report) -> Result<()> {
     let hub = Hub::start(workshop, &[]).await?;
-    let client = workshop.tls(&Leaf::proxy_client())?;
-    let agent = workshop.tls(&Leaf::proxy_agent(&"hostile".parse()?))?;
+    let client = workshop.certificates.tls(&Leaf::proxy_client())?;
+    let agent = workshop
+        .certificates
+        .tls(&Leaf::proxy_agent(&"hostile".parse()?))?;
     for (port, tls, alpn) in [
         (hub.frontend, &client, HTTP2_ALPN),
         (hub.agents, &agent, KONNECTIVITY_ALPN),

@@ -2,19 +2,18 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use cluster_proxy_identity::ca::{CertificateAuthority, Leaf};
+use anyhow::{Result, ensure};
+use cluster_proxy_testkit::certificates::CertificateFolder;
 use cluster_proxy_testkit::eventually_blocking;
 use cluster_proxy_testkit::free_port;
 use cluster_proxy_testkit::konnectivity::{ClientCertificate, KonnectivityPrograms};
 use cluster_proxy_testkit::process::Running;
 use cluster_proxy_tests::http::curl;
 use cluster_proxy_tests::program;
-use tempfile::TempDir;
 
 /// Whose program it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,35 +118,15 @@ impl fmt::Display for MatrixCell {
 /// What all tunnels of the suite share: Go's programs and one CA's certificates.
 pub(crate) struct Workshop {
     pub(crate) go: KonnectivityPrograms,
-    folder: TempDir,
+    pub(crate) certificates: CertificateFolder,
 }
 
 impl Workshop {
     pub(crate) fn new() -> Result<Self> {
-        let go = KonnectivityPrograms::find()?;
-        let folder = TempDir::new().context("a folder for certificates")?;
-        let here = || vec!["127.0.0.1".to_owned()];
-        let ca = CertificateAuthority::generate()?;
-        std::fs::write(folder.path().join("ca.crt"), ca.cert_pem())?;
-        for (name, leaf) in [
-            ("server", Leaf::proxy_server(here())),
-            ("agent-server", Leaf::agent_server(here())),
-            ("agent", Leaf::proxy_agent(&"managed".parse()?)),
-            ("client", Leaf::proxy_client()),
-        ] {
-            let issued = ca.issue(&leaf)?;
-            std::fs::write(folder.path().join(format!("{name}.crt")), &issued.cert_pem)?;
-            std::fs::write(folder.path().join(format!("{name}.key")), &*issued.key_pem)?;
-        }
-        Ok(Self { go, folder })
-    }
-
-    pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn flag(&self, flag: &str, file: &str) -> String {
-        format!("--{flag}={}", self.file(file).display())
+        Ok(Self {
+            go: KonnectivityPrograms::find()?,
+            certificates: CertificateFolder::new(&["127.0.0.1"])?,
+        })
     }
 }
 
@@ -214,11 +193,7 @@ impl<'w> Tunnel<'w> {
     }
 
     pub(crate) fn certificate(&self) -> ClientCertificate {
-        ClientCertificate {
-            ca: self.workshop.file("ca.crt"),
-            cert: self.workshop.file("client.crt"),
-            key: self.workshop.file("client.key"),
-        }
+        self.workshop.certificates.client_certificate()
     }
 
     pub(crate) fn ports(&self) -> Ports {
@@ -283,7 +258,7 @@ fn start_server(
         Server::Ours => ours("proxy-server"),
     };
     let proxy = if cell.frontend.is_unix() {
-        let socket = workshop.file(&format!("{agent_port}.socket"));
+        let socket = workshop.certificates.file(&format!("{agent_port}.socket"));
         command
             .arg("--server-port=0")
             .arg(format!("--uds-name={}", socket.display()));
@@ -293,18 +268,14 @@ fn start_server(
         command
             .arg("--server-bind-address=127.0.0.1")
             .arg(format!("--server-port={port}"))
-            .arg(workshop.flag("server-cert", "server.crt"))
-            .arg(workshop.flag("server-key", "server.key"))
-            .arg(workshop.flag("server-ca-cert", "ca.crt"));
+            .args(workshop.certificates.frontend_flags());
         format!("127.0.0.1:{port}")
     };
     command
         .arg(format!("--mode={}", cell.frontend.mode()))
         .arg("--agent-bind-address=127.0.0.1")
         .arg(format!("--agent-port={agent_port}"))
-        .arg(workshop.flag("cluster-cert", "agent-server.crt"))
-        .arg(workshop.flag("cluster-key", "agent-server.key"))
-        .arg(workshop.flag("cluster-ca-cert", "ca.crt"))
+        .args(workshop.certificates.agent_port_flags())
         .arg("--health-bind-address=127.0.0.1")
         .arg(format!("--health-port={}", ports.server_health))
         .arg("--admin-bind-address=127.0.0.1")
@@ -328,9 +299,7 @@ fn start_agent(
     command
         .arg("--proxy-server-host=127.0.0.1")
         .arg(format!("--proxy-server-port={agent_port}"))
-        .arg(workshop.flag("agent-cert", "agent.crt"))
-        .arg(workshop.flag("agent-key", "agent.key"))
-        .arg(workshop.flag("ca-cert", "ca.crt"))
+        .args(workshop.certificates.agent_flags())
         .arg("--health-server-host=127.0.0.1")
         .arg(format!("--health-server-port={health_port}"))
         .arg("--admin-bind-address=127.0.0.1")

@@ -6,20 +6,19 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cluster_proxy_identity::ca::{CertificateAuthority, Leaf};
-use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_testkit::balancer::Balancer;
+use cluster_proxy_testkit::certificates::{CertificateFiles, CertificateFolder};
 use cluster_proxy_testkit::process::Running;
 use cluster_proxy_testkit::{eventually_blocking, free_port};
 use cluster_proxy_tests::program;
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, ProxyServerDialer, Target};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// What all hubs of the suite share: one CA's certificates, and a runtime for what is no process.
 pub(crate) struct Workshop {
     pub(crate) runtime: Runtime,
-    folder: TempDir,
+    pub(crate) certificates: CertificateFolder,
 }
 
 /// Until started programs are connected.
@@ -34,39 +33,17 @@ impl Workshop {
             .worker_threads(2)
             .enable_all()
             .build()?;
-        let folder = TempDir::new().context("a folder for certificates")?;
-        let here = || {
-            ["127.0.0.1", "::1", "localhost"]
-                .map(str::to_owned)
-                .to_vec()
-        };
-        let ca = CertificateAuthority::generate()?;
-        std::fs::write(folder.path().join("ca.crt"), ca.cert_pem())?;
-        for (name, leaf) in [
-            ("server", Leaf::proxy_server(here())),
-            ("agent-server", Leaf::agent_server(here())),
-            ("agent", Leaf::proxy_agent(&"managed".parse()?)),
-            ("client", Leaf::user_server_client()),
-        ] {
-            let issued = ca.issue(&leaf)?;
-            std::fs::write(folder.path().join(format!("{name}.crt")), &issued.cert_pem)?;
-            std::fs::write(folder.path().join(format!("{name}.key")), &*issued.key_pem)?;
-        }
-        Ok(Self { runtime, folder })
-    }
-
-    fn flag(&self, flag: &str, file: &str) -> String {
-        format!("--{flag}={}", self.file(file))
-    }
-
-    /// The path of a certificate or key.
-    pub(crate) fn file(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
+        let certificates = CertificateFolder::new(&["127.0.0.1", "::1", "localhost"])?;
+        certificates.issue("client", &Leaf::user_server_client())?;
+        Ok(Self {
+            runtime,
+            certificates,
+        })
     }
 
     /// The user-server's own dialer towards `address`.
     pub(crate) fn dialer(&self, address: SocketAddr) -> Result<ProxyServerDialer> {
-        dialer(address, |name| self.file(name))
+        dialer(address, &self.certificates)
     }
 
     /// A server that says there are `count`.
@@ -88,14 +65,10 @@ impl Workshop {
             .arg("proxy-server")
             .arg(format!("--server-bind-address={host}"))
             .arg(format!("--server-port={frontend}"))
-            .arg(self.flag("server-cert", "server.crt"))
-            .arg(self.flag("server-key", "server.key"))
-            .arg(self.flag("server-ca-cert", "ca.crt"))
+            .args(self.certificates.frontend_flags())
             .arg(format!("--agent-bind-address={host}"))
             .arg(format!("--agent-port={agents}"))
-            .arg(self.flag("cluster-cert", "agent-server.crt"))
-            .arg(self.flag("cluster-key", "agent-server.key"))
-            .arg(self.flag("cluster-ca-cert", "ca.crt"))
+            .args(self.certificates.agent_port_flags())
             .arg("--agent-identity=cluster")
             .arg("--proxy-strategies=destHost,default")
             .arg(format!("--server-id={id}"))
@@ -128,9 +101,7 @@ impl Workshop {
             .arg("proxy-agent")
             .arg(format!("--proxy-server-host={host}"))
             .arg(format!("--proxy-server-port={port}"))
-            .arg(self.flag("agent-cert", "agent.crt"))
-            .arg(self.flag("agent-key", "agent.key"))
-            .arg(self.flag("ca-cert", "ca.crt"))
+            .args(self.certificates.agent_flags())
             .arg("--health-server-host=127.0.0.1")
             .arg(format!("--health-server-port={}", free_port()?))
             .arg("--lanes=2")
@@ -148,11 +119,9 @@ impl Workshop {
 /// As in [`Workshop::dialer`], also for a process that has the files only.
 pub(crate) fn dialer(
     address: SocketAddr,
-    file: impl Fn(&str) -> String,
+    certificates: &CertificateFiles,
 ) -> Result<ProxyServerDialer> {
-    let read = |name: &str| std::fs::read(file(name)).with_context(|| file(name));
-    let (ca, cert, key) = (read("ca.crt")?, read("client.crt")?, read("client.key")?);
-    let tls = ClientTls::from_pem(&ca, Some((&cert, &key)), vec![])?;
+    let tls = certificates.client_tls("client")?;
     let server = Target::new(&address.ip().to_string(), address.port())?;
     let config = DialerConfig::new(server, tls);
     Ok(ProxyServerDialer::new(config, DialerMetrics::default())?)

@@ -5,6 +5,7 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use cluster_proxy_testkit::certificates::CertificateFiles;
 use cluster_proxy_testkit::process::Running;
 use tokio::net::TcpListener;
 
@@ -24,7 +25,7 @@ pub(crate) fn client(
     to: SocketAddr,
     direction: Direction,
 ) -> Result<Running> {
-    let certificates = workshop.file("");
+    let certificates = workshop.certificates.folder().display();
     let (part, _) = start(&format!(
         "client {direction:?} {server} {to} {certificates}"
     ))?;
@@ -70,7 +71,7 @@ pub(crate) fn run_if_asked() -> Option<ExitCode> {
 async fn run(words: &[&str]) -> Result<()> {
     match *words {
         ["client", direction, server, to, folder] => {
-            let dialer = dialer(server.parse()?, |name| format!("{folder}{name}"))?;
+            let dialer = dialer(server.parse()?, &CertificateFiles::open(folder))?;
             let stream = dialer.connect(&target(to.parse()?)?).await?;
             println!("{STARTED}connected");
             take_part(stream, direction == "Upload").await;

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_testkit::certificates::CertificateFiles;
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::lane::{AgentHello, AgentLane, LANE_ALPN};
 use tokio::task::JoinSet;
 
-use crate::certificates::Certificates;
 use crate::http1::handshake;
 
 /// The agents.
@@ -35,8 +35,8 @@ const AT_A_TIME: usize = 16;
 /// Connects all, says so, and keeps them until it is killed or a lane ends.
 #[expect(clippy::print_stdout, reason = "who started this waits for the line")]
 pub(crate) async fn run(args: LanesArgs) -> Result<()> {
-    let tls = Certificates::open(args.certificates)
-        .agent_tls()?
+    let tls = CertificateFiles::open(args.certificates)
+        .client_tls("agent")?
         .with_alpn(&[LANE_ALPN]);
     let (mut dials, mut lanes) = (JoinSet::new(), JoinSet::new());
     for number in 0..args.count {

@@ -222,7 +222,10 @@ pub(crate) async fn stock_client(
         .arg(format!("--mode={mode}"))
         .arg(format!("--proxy={}", system.proxy))
         .arg(format!("--parallel={workers}"));
-    workshop.client_certificate().add_to(&mut command);
+    workshop
+        .certificates
+        .client_certificate()
+        .add_to(&mut command);
     command.arg(count.to_string()).arg(target.to_string());
     let before = system.usage()?;
     let begin = Instant::now();

@@ -4,7 +4,6 @@
 //! The load is the same for all as far as their protocols allow. Rounds are interleaved and
 //! medians reported; one wrong or missing byte fails the run.
 
-mod certificates;
 mod front;
 mod goals;
 mod grpc;

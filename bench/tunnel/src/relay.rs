@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use cluster_proxy_identity::tls::ClientTls;
-use cluster_proxy_tunnel::frontend::{HTTP2_ALPN, Http2Frontend};
+use cluster_proxy_identity::tls::{ClientAuth, ClientTls, ServerTls};
+use cluster_proxy_testkit::certificates::CertificateFiles;
+use cluster_proxy_tunnel::frontend::{FRONTEND_ALPN, HTTP2_ALPN, Http2Frontend};
 use cluster_proxy_tunnel::tls::ServerStream;
 use cluster_proxy_tunnel::{Http2Settings, IncomingConnect, socket, tls};
 use rustls::ServerConfig;
@@ -21,7 +22,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_wi
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::certificates::Certificates;
 use crate::http1::{self, CONNECT_LIMIT};
 
 /// One relay.
@@ -51,12 +51,12 @@ const SESSIONS: usize = 4096;
 
 /// Serves until it is killed.
 pub(crate) async fn run(args: RelayArgs) -> Result<()> {
-    let certificates = Certificates::open(args.certificates);
+    let certificates = CertificateFiles::open(args.certificates);
     let way = Way {
         next: args.next,
-        tls: certificates.client_tls()?.with_alpn(&[]),
+        tls: certificates.client_tls("client")?.with_alpn(&[]),
     };
-    let mut config = ServerConfig::clone(&certificates.server_tls()?.config());
+    let mut config = ServerConfig::clone(&server_tls(&certificates)?.config());
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     let config = Arc::new(config);
     let listener = TcpListener::bind(args.listen).await?;
@@ -69,6 +69,17 @@ pub(crate) async fn run(args: RelayArgs) -> Result<()> {
         let (config, way) = (Arc::clone(&config), way.clone());
         connections.spawn(async move { drop(serve(socket, config, way).await) });
     }
+}
+
+/// HTTP/2 and HTTP/1.1, as the frontend has them.
+fn server_tls(certificates: &CertificateFiles) -> Result<ServerTls> {
+    Ok(ServerTls::from_pem(
+        &certificates.read("server.crt")?,
+        &certificates.read("server.key")?,
+        Some(&certificates.read("ca.crt")?),
+        ClientAuth::Required,
+        FRONTEND_ALPN.map(<[u8]>::to_vec).to_vec(),
+    )?)
 }
 
 async fn serve(socket: TcpStream, config: Arc<ServerConfig>, way: Way) -> Result<()> {

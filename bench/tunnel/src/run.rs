@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::certificates::Certificates;
 use crate::front::{Front, Protocol};
 use crate::load::{self, Sample};
 use crate::memory;
@@ -53,12 +51,11 @@ pub(crate) async fn run(options: Options) -> Result<String> {
         "a report needs release builds; make bench-tunnel makes them"
     );
     let load_average = process::load_average()?;
-    let folder = TempDir::new()?;
     let program = match &options.program {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("cluster-proxy"),
     };
-    let workshop = Workshop::new(program, Certificates::generate(folder.path())?)?;
+    let workshop = Workshop::new(program)?;
     let mut run = Run {
         duration: Duration::from_secs_f64(options.seconds),
         contenders: Vec::new(),

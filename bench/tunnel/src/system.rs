@@ -7,14 +7,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use cluster_proxy_testkit::certificates::CertificateFolder;
 use cluster_proxy_testkit::free_port;
-use cluster_proxy_testkit::konnectivity::{ClientCertificate, KonnectivityPrograms};
+use cluster_proxy_testkit::konnectivity::KonnectivityPrograms;
 use cluster_proxy_testkit::process::Running;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::certificates::Certificates;
 use crate::front::{Front, Protocol};
 use crate::lanes::{self, CONNECTED};
 use crate::process::{self, Memory};
@@ -76,11 +76,11 @@ pub(crate) struct Workshop {
     pub(crate) go: KonnectivityPrograms,
     /// Our program, a release build as in the image.
     pub(crate) ours: PathBuf,
-    pub(crate) certificates: Certificates,
+    pub(crate) certificates: CertificateFolder,
 }
 
 impl Workshop {
-    pub(crate) fn new(ours: PathBuf, certificates: Certificates) -> Result<Self> {
+    pub(crate) fn new(ours: PathBuf) -> Result<Self> {
         ensure!(
             ours.is_file(),
             "{}: build it first (make bench-tunnel does)",
@@ -89,12 +89,8 @@ impl Workshop {
         Ok(Self {
             go: KonnectivityPrograms::find()?,
             ours,
-            certificates,
+            certificates: CertificateFolder::new(&["127.0.0.1"])?,
         })
-    }
-
-    fn flag(&self, flag: &str, file: &str) -> String {
-        format!("--{flag}={}", self.certificates.file(file).display())
     }
 
     fn ours(&self, command: &str) -> Command {
@@ -110,15 +106,6 @@ impl Workshop {
             .arg("--certificates")
             .arg(self.certificates.folder());
         Ok(command)
-    }
-
-    /// What the Go client shows.
-    pub(crate) fn client_certificate(&self) -> ClientCertificate {
-        ClientCertificate {
-            ca: self.certificates.file("ca.crt"),
-            cert: self.certificates.file("client.crt"),
-            key: self.certificates.file("client.key"),
-        }
     }
 }
 
@@ -172,14 +159,10 @@ impl System {
                 .arg(format!("--mode={}", kind.mode()))
                 .arg("--server-bind-address=127.0.0.1")
                 .arg(format!("--server-port={port}"))
-                .arg(workshop.flag("server-cert", "server.crt"))
-                .arg(workshop.flag("server-key", "server.key"))
-                .arg(workshop.flag("server-ca-cert", "ca.crt"))
+                .args(workshop.certificates.frontend_flags())
                 .arg("--agent-bind-address=127.0.0.1")
                 .arg(format!("--agent-port={agent_port}"))
-                .arg(workshop.flag("cluster-cert", "agent-server.crt"))
-                .arg(workshop.flag("cluster-key", "agent-server.key"))
-                .arg(workshop.flag("cluster-ca-cert", "ca.crt"))
+                .args(workshop.certificates.agent_port_flags())
                 .arg("--health-bind-address=127.0.0.1")
                 .arg(format!("--health-port={}", free_port()?))
                 .arg("--admin-bind-address=127.0.0.1")
@@ -218,7 +201,11 @@ impl System {
 
     /// The way in by that protocol.
     pub(crate) fn front(&self, workshop: &Workshop, protocol: Protocol) -> Result<Front> {
-        Front::new(protocol, self.proxy, &workshop.certificates.client_tls()?)
+        Front::new(
+            protocol,
+            self.proxy,
+            &workshop.certificates.client_tls("client")?,
+        )
     }
 
     /// What both have used so far.
@@ -274,9 +261,7 @@ async fn start_agent(workshop: &Workshop, kind: Kind, server_port: u16) -> Resul
     command
         .arg("--proxy-server-host=127.0.0.1")
         .arg(format!("--proxy-server-port={server_port}"))
-        .arg(workshop.flag("agent-cert", "agent.crt"))
-        .arg(workshop.flag("agent-key", "agent.key"))
-        .arg(workshop.flag("ca-cert", "ca.crt"))
+        .args(workshop.certificates.agent_flags())
         .arg("--health-server-host=127.0.0.1")
         .arg(format!("--health-server-port={}", health.port()))
         .arg("--admin-bind-address=127.0.0.1")

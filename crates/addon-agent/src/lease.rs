@@ -4,10 +4,10 @@
 //! See `pkg/lease` of open-cluster-management.io/addon-framework for the convention: the addon's
 //! name, in the agent's namespace on the managed cluster.
 
-use std::future::Future;
 use std::time::Duration;
 
 use cluster_proxy_kube_api::names::SERVICE_ACCOUNT_USER_PREFIX;
+use cluster_proxy_kube_client::calls::{CallError, within};
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Condition;
 use jiff::Timestamp;
@@ -16,7 +16,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::Api;
 use kube::api::PostParams;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use crate::backoff::Backoff;
 use crate::config::LeaseConfig;
@@ -56,15 +56,14 @@ impl LeaseKeeper {
 
     /// Renews until the process is asked to end: whoever is ending no longer vouches.
     pub(crate) async fn run(mut self, drain: Drain) {
-        loop {
-            let pause = tokio::select! {
-                () = drain.started() => return,
-                pause = self.beat() => pause,
-            };
-            tokio::select! {
-                () = drain.started() => return,
-                () = sleep(pause) => {}
+        let beating = async {
+            loop {
+                sleep(self.beat().await).await;
             }
+        };
+        tokio::select! {
+            () = drain.started() => {}
+            () = beating => {}
         }
     }
 
@@ -82,7 +81,7 @@ impl LeaseKeeper {
         };
         let pause = match &error {
             LeaseError::NotReady { .. } => NOT_READY_INTERVAL,
-            LeaseError::Call { .. } | LeaseError::TimedOut { .. } => self.backoff.next(),
+            LeaseError::Call(_) => self.backoff.next(),
         };
         let text = error.to_string();
         if self.trouble.as_ref() != Some(&text) {
@@ -106,18 +105,18 @@ impl LeaseKeeper {
         match self.renew().await {
             // Somebody else wrote in between, or made or deleted it: once more with what is there
             // now.
-            Err(LeaseError::Call { cause, .. }) if is_race(&cause) => self.renew().await,
+            Err(LeaseError::Call(error)) if error.is_race() => self.renew().await,
             other => other,
         }
     }
 
     async fn renew(&self) -> Result<(), LeaseError> {
-        let found = within("get", self.api.get_opt(LEASE_NAME)).await?;
+        let found = within(CALL_LIMIT, "get", self.api.get_opt(LEASE_NAME)).await?;
         let parameters = PostParams::default();
         let Some(mut lease) = found else {
             let mut lease = self.new_lease();
             lease.metadata.owner_references = self.owner().await.map(|owner| vec![owner]);
-            within("create", self.api.create(&parameters, &lease)).await?;
+            within(CALL_LIMIT, "create", self.api.create(&parameters, &lease)).await?;
             tracing::info!(namespace = self.namespace, lease = LEASE_NAME, "Lease made");
             return Ok(());
         };
@@ -125,7 +124,12 @@ impl LeaseKeeper {
             lease.metadata.owner_references = self.owner().await.map(|owner| vec![owner]);
         }
         lease.spec.get_or_insert_with(|| self.new_spec()).renew_time = Some(now());
-        within("update", self.api.replace(LEASE_NAME, &parameters, &lease)).await?;
+        within(
+            CALL_LIMIT,
+            "update",
+            self.api.replace(LEASE_NAME, &parameters, &lease),
+        )
+        .await?;
         Ok(())
     }
 
@@ -136,7 +140,7 @@ impl LeaseKeeper {
         let reviews: Api<SelfSubjectReview> = Api::all(self.api.clone().into_client());
         let parameters = PostParams::default();
         let review = SelfSubjectReview::default();
-        let asked = within("own", reviews.create(&parameters, &review)).await;
+        let asked = within(CALL_LIMIT, "own", reviews.create(&parameters, &review)).await;
         account(asked.ok()?.status?.user_info?, &self.namespace)
     }
 
@@ -170,41 +174,9 @@ pub(crate) enum LeaseError {
         /// How that is known.
         cause: NotReady,
     },
-    /// The kube-apiserver refused or could not be reached.
-    #[error("cannot {verb} it: {cause}")]
-    Call {
-        /// What was tried.
-        verb: &'static str,
-        /// What came of it.
-        cause: Box<kube::Error>,
-    },
-    /// The kube-apiserver did not answer in time.
-    #[error("cannot {verb} it: no answer within {} s", CALL_LIMIT.as_secs())]
-    TimedOut {
-        /// What was tried.
-        verb: &'static str,
-    },
-}
-
-async fn within<T>(
-    verb: &'static str,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, LeaseError> {
-    match timeout(CALL_LIMIT, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(cause)) => Err(LeaseError::Call {
-            verb,
-            cause: Box::new(cause),
-        }),
-        Err(_) => Err(LeaseError::TimedOut { verb }),
-    }
-}
-
-fn is_race(error: &kube::Error) -> bool {
-    let kube::Error::Api(status) = error else {
-        return false;
-    };
-    status.is_conflict() || status.is_already_exists() || status.is_not_found()
+    /// The kube-apiserver did not do what it was asked for.
+    #[error(transparent)]
+    Call(#[from] CallError),
 }
 
 /// A service account of `namespace` as an owner, if the user is one.

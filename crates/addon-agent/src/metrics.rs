@@ -1,5 +1,6 @@
 //! What an addon-agent counts.
 
+use cluster_proxy_kube_client::calls::CallError;
 use jiff::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -63,8 +64,8 @@ impl Metrics {
         let result = match error {
             None => "renewed",
             Some(LeaseError::NotReady { .. }) => "not_ready",
-            Some(LeaseError::Call { .. }) => "failed",
-            Some(LeaseError::TimedOut { .. }) => "timed_out",
+            Some(LeaseError::Call(CallError::Failed { .. })) => "failed",
+            Some(LeaseError::Call(CallError::TimedOut { .. })) => "timed_out",
         };
         self.renewals
             .get_or_create_owned(&ResultLabel { result })

@@ -5,6 +5,7 @@
 //! [`ApiEndpoint`] and [`TokenSource`] to those who forward raw HTTP. Files (tokens, certificates,
 //! CAs) are read again while the process runs, so that rotation needs no restart.
 
+pub mod calls;
 mod client;
 mod config_map;
 mod connection;
@@ -13,6 +14,7 @@ mod error;
 mod followed;
 mod in_cluster;
 mod kubeconfig;
+pub mod lease;
 mod refreshed;
 mod tls;
 mod token_source;

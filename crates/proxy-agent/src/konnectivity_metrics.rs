@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::metrics::DirectionLabel;
+
 /// Clones count together.
 #[derive(Debug, Clone)]
 pub(crate) struct KonnectivityMetrics {
@@ -25,11 +27,6 @@ pub(crate) struct KonnectivityMetrics {
     open_endpoint_connections: Gauge,
     lease_lists: Family<CodeReasonLabel, Counter>,
     lease_watches: Family<CodeReasonLabel, Counter>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DirectionLabel {
-    direction: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -25,9 +25,10 @@ struct ResultLabel {
     result: &'static str,
 }
 
+/// Which way it goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct DirectionLabel {
-    direction: &'static str,
+pub(crate) struct DirectionLabel {
+    pub(crate) direction: &'static str,
 }
 
 impl Metrics {

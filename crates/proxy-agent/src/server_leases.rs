@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cluster_proxy_kube_client::Connection;
+use cluster_proxy_kube_client::lease::ends_at;
 use futures_util::TryStreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
@@ -159,21 +159,11 @@ impl ServerLeases {
     }
 }
 
-/// One that says neither since when nor for how long it holds does not hold.
 fn note(ends: &mut HashMap<String, Timestamp>, lease: &Lease) {
     let Some(name) = &lease.metadata.name else {
         return;
     };
-    let spec = lease.spec.as_ref();
-    let renewed = spec.and_then(|spec| spec.renew_time.as_ref().or(spec.acquire_time.as_ref()));
-    let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-    let end = renewed
-        .zip(seconds)
-        .and_then(|(MicroTime(renewed), seconds)| {
-            let holds = SignedDuration::from_secs(i64::from(seconds));
-            renewed.checked_add(holds).ok()
-        });
-    match end {
+    match ends_at(lease) {
         Some(end) => drop(ends.insert(name.clone(), end)),
         None => drop(ends.remove(name)),
     }

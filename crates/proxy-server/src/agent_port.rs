@@ -15,8 +15,8 @@ use cluster_proxy_tunnel::{Http2Settings, TunnelError};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{self, NotAdmitted, admit};
-use crate::agent_link::{AgentLink, AgentLinkDriver};
+use crate::admission::{self, Admitted, NotAdmitted, admit};
+use crate::agent_link::AgentLink;
 use crate::agent_tokens::AgentTokens;
 use crate::agents::{Agents, ConnectedAgent};
 use crate::link_facts::LinkFacts;
@@ -49,11 +49,9 @@ pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// What is on its way to the agent gets this long to leave.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
-/// An agent that was let in.
-struct Admitted {
-    link: AgentLink,
-    driver: AgentLinkDriver<ServerStream>,
-    claims: Claims,
+/// An agent that was let in, and what says how long it may stay.
+struct Staying {
+    admitted: Admitted<ServerStream>,
     /// As it is now, and all its changes.
     rule: Rule,
     identity: PeerIdentity,
@@ -71,16 +69,16 @@ impl AgentPort {
     ) -> impl Future<Output = ()> + Send {
         let admitting = Box::pin(Arc::clone(&self).admit(accepted, peer));
         async move {
-            let admitted = admitting.await;
-            if let Some(admitted) = admitted {
-                let staying = Box::pin(self.stay(admitted, peer));
-                staying.await;
+            let staying = admitting.await;
+            if let Some(staying) = staying {
+                let stay = Box::pin(self.stay(staying, peer));
+                stay.await;
             }
         }
     }
 
     /// Lets the agent in, or says why not.
-    async fn admit(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) -> Option<Box<Admitted>> {
+    async fn admit(self: Arc<Self>, accepted: Accepted, peer: SocketAddr) -> Option<Box<Staying>> {
         let Accepted {
             stream,
             alpn,
@@ -101,10 +99,8 @@ impl AgentPort {
             admitted = admitting => admitted,
         };
         match admitted {
-            Ok((link, driver, claims)) => Some(Box::new(Admitted {
-                link,
-                driver,
-                claims,
+            Ok(admitted) => Some(Box::new(Staying {
+                admitted,
                 rule,
                 identity,
             })),
@@ -116,14 +112,12 @@ impl AgentPort {
     }
 
     /// Keeps the agent until it goes, or is not to be had any more.
-    async fn stay(self: Arc<Self>, admitted: Box<Admitted>, peer: SocketAddr) {
-        let Admitted {
-            link,
-            mut driver,
-            claims,
+    async fn stay(self: Arc<Self>, staying: Box<Staying>, peer: SocketAddr) {
+        let Staying {
+            admitted: (link, mut driver, claims),
             mut rule,
             identity,
-        } = *admitted;
+        } = *staying;
         self.note_connected(&link, &claims, peer);
         let agent_id = link.agent().agent_id.clone();
         let cluster = claims.cluster.clone();

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::config::ProxyStrategy;
 use crate::lease_metrics::LeaseMetrics;
+use crate::metrics::ReasonLabel;
 
 /// Clones count together.
 #[derive(Debug, Clone)]
@@ -38,11 +39,6 @@ struct MethodLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StrategyLabel {
     proxy_strategy: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
 }
 
 impl Default for KonnectivityMetrics {

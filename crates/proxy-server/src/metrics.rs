@@ -37,9 +37,10 @@ struct DirectionLabel {
     direction: &'static str,
 }
 
+/// Why it came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
+pub(crate) struct ReasonLabel {
+    pub(crate) reason: &'static str,
 }
 
 /// The listener something happened at.

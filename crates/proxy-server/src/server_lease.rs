@@ -6,17 +6,18 @@
 //! told to connect elsewhere do not look for this server any more.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::time::Duration;
 
 use cluster_proxy_kube_client::Connection;
+use cluster_proxy_kube_client::calls::{CallError, within};
+use cluster_proxy_kube_client::lease::ends_at;
 use cluster_proxy_runtime::drain::Drain;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams, Preconditions};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::lease_metrics::LeaseMetrics;
 
@@ -61,18 +62,17 @@ impl ServerLease {
 
     /// Renews until the drain starts; the Lease is deleted then.
     pub(crate) async fn run(mut self, drain: Drain) {
-        loop {
-            let pause = tokio::select! {
-                () = drain.started() => break,
-                pause = self.beat() => pause,
-            };
-            tokio::select! {
-                () = drain.started() => break,
-                () = sleep(pause) => {}
+        let beating = async {
+            loop {
+                sleep(self.beat().await).await;
             }
+        };
+        tokio::select! {
+            () = drain.started() => {}
+            () = beating => {}
         }
         let (name, parameters) = (self.name(), DeleteParams::default());
-        match within("delete", self.api.delete(&name, &parameters)).await {
+        match within(CALL_LIMIT, "delete", self.api.delete(&name, &parameters)).await {
             Ok(_) => {}
             Err(error) if error.is_not_found() => {}
             Err(error) => tracing::warn!(
@@ -111,10 +111,10 @@ impl ServerLease {
         }
     }
 
-    async fn renew(&self) -> Result<(), LeaseError> {
+    async fn renew(&self) -> Result<(), CallError> {
         let name = self.name();
         let parameters = PostParams::default();
-        let Some(mut lease) = within("get", self.api.get_opt(&name)).await? else {
+        let Some(mut lease) = within(CALL_LIMIT, "get", self.api.get_opt(&name)).await? else {
             let lease = Lease {
                 metadata: ObjectMeta {
                     name: Some(name),
@@ -123,7 +123,7 @@ impl ServerLease {
                 },
                 spec: Some(self.spec()),
             };
-            within("create", self.api.create(&parameters, &lease)).await?;
+            within(CALL_LIMIT, "create", self.api.create(&parameters, &lease)).await?;
             return Ok(());
         };
         lease.metadata.labels = Some(self.labels.clone());
@@ -131,7 +131,12 @@ impl ServerLease {
             acquire_time: lease.spec.take().and_then(|spec| spec.acquire_time),
             ..self.spec()
         });
-        within("update", self.api.replace(&name, &parameters, &lease)).await?;
+        within(
+            CALL_LIMIT,
+            "update",
+            self.api.replace(&name, &parameters, &lease),
+        )
+        .await?;
         Ok(())
     }
 
@@ -145,7 +150,7 @@ impl ServerLease {
             .collect();
         let parameters = ListParams::default().labels(&selector.join(","));
         let begun = Instant::now();
-        let listed = within("list", self.api.list(&parameters)).await;
+        let listed = within(CALL_LIMIT, "list", self.api.list(&parameters)).await;
         self.metrics.listed(answer(&listed), begun.elapsed());
         let Ok(listed) = listed else {
             return;
@@ -154,7 +159,7 @@ impl ServerLease {
             let Some(name) = lease.metadata.name.as_deref() else {
                 continue;
             };
-            if is_valid(&lease, Timestamp::now()) {
+            if ends_at(&lease).is_some_and(|end| end > Timestamp::now()) {
                 continue;
             }
             // If it was renewed since, it stays.
@@ -164,7 +169,7 @@ impl ServerLease {
             };
             let parameters = DeleteParams::default().preconditions(unchanged);
             let begun = Instant::now();
-            let deleted = within("delete", self.api.delete(name, &parameters)).await;
+            let deleted = within(CALL_LIMIT, "delete", self.api.delete(name, &parameters)).await;
             self.metrics.deleted(answer(&deleted), begun.elapsed());
             if deleted.is_ok() {
                 tracing::info!(
@@ -189,76 +194,14 @@ impl ServerLease {
     }
 }
 
-/// Whether its server renewed it in time, as of `now`.
-fn is_valid(lease: &Lease, now: Timestamp) -> bool {
-    let Some(spec) = &lease.spec else {
-        return false;
-    };
-    let renewed = spec.renew_time.as_ref().or(spec.acquire_time.as_ref());
-    match (renewed, spec.lease_duration_seconds) {
-        (Some(MicroTime(renewed)), Some(seconds)) => renewed
-            .checked_add(SignedDuration::from_secs(i64::from(seconds)))
-            .is_ok_and(|end| end > now),
-        _ => false,
-    }
-}
-
-/// Why a call about a Lease came to nothing.
-#[derive(Debug, thiserror::Error)]
-enum LeaseError {
-    #[error("cannot {verb} it: {cause}")]
-    Call {
-        verb: &'static str,
-        cause: Box<kube::Error>,
-    },
-    #[error("cannot {verb} it: no answer within {} s", CALL_LIMIT.as_secs())]
-    TimedOut { verb: &'static str },
-}
-
-impl LeaseError {
-    fn status(&self) -> Option<&kube::core::Status> {
-        match self {
-            Self::Call { cause, .. } => match cause.as_ref() {
-                kube::Error::Api(status) => Some(status),
-                _ => None,
-            },
-            Self::TimedOut { .. } => None,
-        }
-    }
-
-    fn is_not_found(&self) -> bool {
-        self.status().is_some_and(kube::core::Status::is_not_found)
-    }
-
-    fn is_race(&self) -> bool {
-        self.status().is_some_and(|status| {
-            status.is_conflict() || status.is_already_exists() || status.is_not_found()
-        })
-    }
-}
-
 /// Code and reason of an answer, as konnectivity's metrics have them; `None` where none came.
-fn answer<T>(outcome: &Result<T, LeaseError>) -> Option<(u16, String)> {
+fn answer<T>(outcome: &Result<T, CallError>) -> Option<(u16, String)> {
     match outcome {
         Ok(_) => Some((200, String::new())),
         Err(error) => {
             let status = error.status()?;
             Some((status.code, status.reason.clone()))
         }
-    }
-}
-
-async fn within<T>(
-    verb: &'static str,
-    call: impl Future<Output = Result<T, kube::Error>>,
-) -> Result<T, LeaseError> {
-    match timeout(CALL_LIMIT, call).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(cause)) => Err(LeaseError::Call {
-            verb,
-            cause: Box::new(cause),
-        }),
-        Err(_) => Err(LeaseError::TimedOut { verb }),
     }
 }
 
@@ -276,36 +219,3 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 
 /// One small object; and the server's end waits for its deletion.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lease_lasts_from_its_last_renewal() {
-        let now: Timestamp = "2026-01-01T00:01:00Z".parse().unwrap();
-        let at = |text: &str| Some(MicroTime(text.parse().unwrap()));
-        let lease = |renew, acquire, seconds| Lease {
-            spec: Some(LeaseSpec {
-                renew_time: renew,
-                acquire_time: acquire,
-                lease_duration_seconds: seconds,
-                ..LeaseSpec::default()
-            }),
-            ..Lease::default()
-        };
-        let late = || at("2026-01-01T00:00:31Z");
-        let early = || at("2026-01-01T00:00:30Z");
-        for (lease, valid) in [
-            (lease(late(), None, Some(30)), true),
-            (lease(early(), None, Some(30)), false),
-            (lease(early(), late(), Some(30)), false),
-            (lease(None, late(), Some(30)), true),
-            (lease(None, None, Some(30)), false),
-            (lease(late(), None, None), false),
-            (Lease::default(), false),
-        ] {
-            assert_eq!(is_valid(&lease, now), valid, "{lease:?}");
-        }
-    }
-}

@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 pub mod balancer;
+pub mod captured_events;
+pub mod certificates;
 pub mod fence;
 pub mod http_proxy;
 pub mod installation;

@@ -131,6 +131,10 @@ impl IncomingConnect {
 }
 
 /// Ends the exchange with a head alone. A peer that is gone needs no answer.
+pub(crate) fn answer(respond: &mut SendResponse<Bytes>, status: StatusCode, headers: HeaderMap) {
+    let _ = respond.send_response(head(status, headers), true);
+}
+
 /// As [`answer`], with a line for people.
 pub(crate) fn answer_with(
     respond: &mut SendResponse<Bytes>,
@@ -138,17 +142,14 @@ pub(crate) fn answer_with(
     headers: HeaderMap,
     text: &str,
 ) {
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    if let Ok(mut body) = respond.send_response(response, false) {
+    if let Ok(mut body) = respond.send_response(head(status, headers), false) {
         let _ = body.send_data(Bytes::from(format!("{text}\n")), true);
     }
 }
 
-pub(crate) fn answer(respond: &mut SendResponse<Bytes>, status: StatusCode, headers: HeaderMap) {
+fn head(status: StatusCode, headers: HeaderMap) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    let _ = respond.send_response(response, true);
+    response
 }

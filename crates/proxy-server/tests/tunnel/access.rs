@@ -1,21 +1,20 @@
 //! One access event for each connection: whose it was, how it ended, and whose fault that was.
 
-use std::io::Write;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::LazyLock;
 
+use cluster_proxy_testkit::captured_events::CapturedEvents;
 use cluster_proxy_tunnel::TunnelStream;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::harness::{
-    Agent, Server, ServerOptions, World, announcing, eventually, greeter, greeting, service_proxy,
+    Agent, Server, ServerOptions, World, eventually, greeter, greeting, service_proxy,
 };
 
 /// The access events of this process: each test has clusters of its own.
-static EVENTS: LazyLock<Events> = LazyLock::new(|| {
-    let events = Events::default();
+static EVENTS: LazyLock<CapturedEvents> = LazyLock::new(|| {
+    let events = CapturedEvents::default();
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(EnvFilter::new("off,access=info"))
@@ -24,56 +23,24 @@ static EVENTS: LazyLock<Events> = LazyLock::new(|| {
     events
 });
 
-#[derive(Clone, Default)]
-struct Events(Arc<Mutex<Vec<String>>>);
-
-impl Write for Events {
-    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(event).into_owned();
-        self.0.lock().unwrap().push(text);
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Events {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Events {
-    /// The events of connections to `cluster`, once there are so many.
-    async fn of(&self, cluster: &str, count: usize) -> Vec<Value> {
-        let dialled = format!("\"dialled\":\"{}\"", service_proxy(cluster));
-        let found = || {
-            let events = self.0.lock().unwrap();
-            let of_it = events.iter().filter(|event| event.contains(&dialled));
-            of_it.cloned().collect::<Vec<_>>()
-        };
-        eventually(|| found().len() >= count).await;
-        let found = found();
-        assert_eq!(found.len(), count, "{found:?}");
-        let fields = found.iter().map(|event| {
-            let event: Value = serde_json::from_str(event).unwrap();
-            event["fields"].clone()
-        });
-        fields.collect()
-    }
+/// The events of connections to `cluster`, once there are so many.
+async fn events_of(cluster: &str, count: usize) -> Vec<Value> {
+    let dialled = format!("\"dialled\":\"{}\"", service_proxy(cluster));
+    let found = || EVENTS.containing(&dialled);
+    eventually(|| found().len() >= count).await;
+    let found = found();
+    assert_eq!(found.len(), count, "{found:?}");
+    let fields = found.iter().map(|event| {
+        let event: Value = serde_json::from_str(event).unwrap();
+        event["fields"].clone()
+    });
+    fields.collect()
 }
 
 async fn connected(world: &World, cluster: &'static str) -> (Server, Agent, TunnelStream) {
     let server = world.server(ServerOptions::default()).await;
     let own = greeter("hello").await;
-    let agent = world
-        .agent(server.agents, cluster, &announcing(cluster), own)
-        .connected(&server)
-        .await;
+    let agent = world.connected_agent_at(&server, cluster, own).await;
     let dialer = world.dialer(&server);
     let mut stream = dialer.connect(&service_proxy(cluster)).await.unwrap();
     assert_eq!(greeting(&mut stream, 5).await, "hello");
@@ -90,7 +57,7 @@ async fn a_connection_that_ends_in_order_is_nobodys_fault() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();
     assert_eq!(rest, b"12345678");
-    let event = &EVENTS.of("in-order", 1).await[0];
+    let event = &events_of("in-order", 1).await[0];
     assert_eq!(event["reason"], "finished");
     assert_eq!(event["fault"], Value::Null);
     assert_eq!(event["cluster"], "in-order");
@@ -110,14 +77,14 @@ async fn who_breaks_a_connection_is_named() {
     let world = World::new();
     let (_server, _agent, stream) = connected(&world, "client-goes").await;
     drop(stream);
-    let event = &EVENTS.of("client-goes", 1).await[0];
+    let event = &events_of("client-goes", 1).await[0];
     assert_eq!(event["reason"], "client_broken");
     assert_eq!(event["fault"], "client");
 
     let (_server, agent, mut stream) = connected(&world, "agent-goes").await;
     agent.drain.end();
     stream.read(&mut [0; 8]).await.unwrap_err();
-    let event = &EVENTS.of("agent-goes", 1).await[0];
+    let event = &events_of("agent-goes", 1).await[0];
     assert_eq!(event["reason"], "target_broken");
     assert_eq!(event["fault"], "agent", "{event}");
 }
@@ -132,16 +99,10 @@ async fn a_target_that_is_not_connected_is_told_with_its_cluster() {
     dialer.connect(&target).await.unwrap_err();
     let nowhere = "127.0.0.1:1".parse().unwrap();
     let _agent = world
-        .agent(
-            server.agents,
-            "not-there",
-            &announcing("not-there"),
-            nowhere,
-        )
-        .connected(&server)
+        .connected_agent_at(&server, "not-there", nowhere)
         .await;
     dialer.connect(&target).await.unwrap_err();
-    let events = EVENTS.of("not-there", 2).await;
+    let events = events_of("not-there", 2).await;
     let told = |event: &Value| {
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         [text("reason"), text("fault"), text("cluster")]

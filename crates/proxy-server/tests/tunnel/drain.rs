@@ -21,11 +21,7 @@ const LIMITS: DrainLimits = DrainLimits {
 async fn a_draining_server_finishes_what_is_open() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let agent = world.connected_agent(&server, "managed").await;
     let dialer = world.dialer(&server);
     let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
     assert_eq!(greeting(&mut stream, 7).await, "managed");
@@ -62,11 +58,7 @@ async fn a_draining_server_finishes_what_is_open() {
 async fn what_does_not_end_is_cut_at_the_deadline() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let mut stream = world
         .dialer(&server)
         .connect(&service_proxy("managed"))
@@ -91,12 +83,7 @@ async fn what_does_not_end_is_cut_at_the_deadline() {
 async fn a_draining_agent_finishes_what_is_open() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let identifiers = announcing("managed");
-    let agent = world
-        .agent(server.agents, "managed", &identifiers, own)
-        .connected(&server)
-        .await;
+    let agent = world.connected_agent(&server, "managed").await;
     let dialer = world.dialer(&server);
     let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
     assert_eq!(greeting(&mut stream, 7).await, "managed");
@@ -106,10 +93,7 @@ async fn a_draining_agent_finishes_what_is_open() {
     eventually(|| agent.drain.is_started()).await;
     // The next agent takes over, and the old one still serves what it has.
     let next = greeter("another").await;
-    let _next = world
-        .agent(server.agents, "managed", &identifiers, next)
-        .connected(&server)
-        .await;
+    let _next = world.connected_agent_at(&server, "managed", next).await;
     eventually(|| agent.drain.is_closing()).await;
     for _ in 0..4 {
         let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();

@@ -8,9 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use crate::harness::{
-    LIMIT, ServerOptions, World, announcing, eventually, greeter, greeting, service_proxy,
-};
+use crate::harness::{LIMIT, ServerOptions, World, eventually, greeting, service_proxy};
 
 #[tokio::test]
 async fn a_killed_agent_or_server_is_an_error_at_both_ends() {
@@ -19,11 +17,7 @@ async fn a_killed_agent_or_server_is_an_error_at_both_ends() {
         let server = world.server(ServerOptions::default()).await;
         let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = target.local_addr().unwrap();
-        let identifiers = announcing("managed");
-        let agent = world
-            .agent(server.agents, "managed", &identifiers, own)
-            .connected(&server)
-            .await;
+        let agent = world.connected_agent_at(&server, "managed", own).await;
         let dialer = world.dialer(&server);
         let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
         let (mut socket, _) = target.accept().await.unwrap();
@@ -63,11 +57,7 @@ async fn why_a_target_is_not_reached_comes_back() {
         ..ServerOptions::default()
     };
     let server = world.server(options).await;
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let dialer = world.dialer(&server);
 
     let free = TcpListener::bind("127.0.0.1:0")
@@ -120,11 +110,7 @@ async fn why_a_target_is_not_reached_comes_back() {
 async fn everything_finds_together_again_after_a_restart() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let agent = world.connected_agent(&server, "managed").await;
     let dialer = world.dialer(&server);
     assert!(dialer.connect(&service_proxy("managed")).await.is_ok());
 
@@ -171,11 +157,7 @@ async fn garbage_ends_neither_listener() {
         silent.push(TcpStream::connect(port).await.unwrap());
     }
     let begin = Instant::now();
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let mut stream = world
         .dialer(&server)
         .connect(&service_proxy("managed"))
@@ -190,11 +172,7 @@ async fn garbage_ends_neither_listener() {
 async fn many_callers_share_one_dial_and_one_failure() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let leaf = cluster_proxy_identity::ca::Leaf::user_server_client();
     let (dialer, metrics) = world.dialer_with(server.frontend, &leaf);
     let mut callers = tokio::task::JoinSet::new();

@@ -10,19 +10,13 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::harness::{
-    LIMIT, Server, ServerOptions, World, announcing, eventually, greeter, greeting, service_proxy,
-};
+use crate::harness::{LIMIT, Server, ServerOptions, World, eventually, greeting, service_proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dials_given_up_at_any_moment_leave_nothing_behind() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let agent = world.connected_agent(&server, "managed").await;
     let dialer = world.dialer(&server);
     let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
     greeting(&mut stream, 7).await;
@@ -53,11 +47,7 @@ async fn dials_given_up_at_any_moment_leave_nothing_behind() {
 async fn rapid_resets_end_only_the_attackers_connection() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let dialer = world.dialer(&server);
     let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
     greeting(&mut stream, 7).await;

@@ -175,6 +175,24 @@ impl World {
         self.agent_with(address, &leaf, identifiers, service_proxy)
     }
 
+    /// An agent of `cluster` that is connected to `server`, under its own tunnel host alone, where
+    /// a [`greeter`] says the cluster's name.
+    pub(crate) async fn connected_agent(&self, server: &Server, cluster: &'static str) -> Agent {
+        let own = greeter(cluster).await;
+        self.connected_agent_at(server, cluster, own).await
+    }
+
+    /// The same, with another service-proxy.
+    pub(crate) async fn connected_agent_at(
+        &self,
+        server: &Server,
+        cluster: &str,
+        service_proxy: SocketAddr,
+    ) -> Agent {
+        let agent = self.agent(server.agents, cluster, &announcing(cluster), service_proxy);
+        agent.connected(server).await
+    }
+
     pub(crate) fn agent_with(
         &self,
         address: SocketAddr,

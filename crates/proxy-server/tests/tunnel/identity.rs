@@ -63,7 +63,7 @@ pub(crate) async fn own_names_alone(agent_alpn: AgentAlpn) {
     };
     let server = world.server(options).await;
     let dialer = world.dialer(&server);
-    let (one, two) = (greeter("one").await, greeter("two").await);
+    let one = greeter("one").await;
     let both = format!("{}&{}&host=two", announcing("one"), announcing("two"));
     let _thief = world
         .agent(server.agents, "one", &both, one)
@@ -72,10 +72,7 @@ pub(crate) async fn own_names_alone(agent_alpn: AgentAlpn) {
     // With the right owner away, and with it there.
     let error = dialer.connect(&service_proxy("two")).await.unwrap_err();
     assert_eq!(error.reason(), "no_agent");
-    let _owner = world
-        .agent(server.agents, "two", &announcing("two"), two)
-        .connected(&server)
-        .await;
+    let _owner = world.connected_agent(&server, "two").await;
     for _ in 0..4 {
         let mut stream = dialer.connect(&service_proxy("two")).await.unwrap();
         assert_eq!(greeting(&mut stream, 3).await, "two");
@@ -142,10 +139,7 @@ pub(crate) async fn until_the_owner_comes(agent_alpn: AgentAlpn) {
         .await;
     let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
     assert_eq!(greeting(&mut stream, 3).await, "old");
-    let owner = world
-        .agent(server.agents, "managed", &announcing("managed"), new)
-        .connected(&server)
-        .await;
+    let owner = world.connected_agent_at(&server, "managed", new).await;
     for _ in 0..4 {
         let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
         assert_eq!(greeting(&mut stream, 3).await, "new");
@@ -160,11 +154,7 @@ pub(crate) async fn until_the_owner_comes(agent_alpn: AgentAlpn) {
 async fn agents_may_not_open_tunnels() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let own_certificate = Leaf::proxy_agent(&"managed".parse().unwrap());
     for leaf in [own_certificate, shared_agent_certificate()] {
         let (dialer, _) = world.dialer_with(server.frontend, &leaf);

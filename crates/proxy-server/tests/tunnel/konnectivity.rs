@@ -77,11 +77,7 @@ async fn where_nothing_is_to_be_proven_an_agents_word_is_taken() {
 async fn bytes_and_ends_pass_and_are_counted() {
     let world = World::new();
     let server = world.server(konnectivity()).await;
-    let own = greeter("managed").await;
-    let agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let agent = world.connected_agent(&server, "managed").await;
     assert_eq!(
         server.metric("cluster_proxy_server_konnectivity_streams"),
         1.0
@@ -126,11 +122,7 @@ async fn both_ends_drain_in_order() {
     for server_goes in [true, false] {
         let world = World::new();
         let server = world.server(konnectivity()).await;
-        let own = greeter("managed").await;
-        let agent = world
-            .agent(server.agents, "managed", &announcing("managed"), own)
-            .connected(&server)
-            .await;
+        let agent = world.connected_agent(&server, "managed").await;
         let dialer = world.dialer(&server);
         let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
         assert_eq!(greeting(&mut stream, 7).await, "managed");

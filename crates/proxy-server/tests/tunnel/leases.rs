@@ -2,49 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use cluster_proxy_embedded_kube::{Config as KubeConfig, EmbeddedKube};
 use cluster_proxy_identity::ca::Leaf;
-use cluster_proxy_identity::tls::{FlagFile, install_crypto_provider};
-use cluster_proxy_kube_client::Connection;
 use cluster_proxy_proxy_agent::{ProxyAgent, ServerCountSource, ServerLeasesConfig};
 use cluster_proxy_proxy_server::ServerLeaseConfig;
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::harness::{ServerOptions, World, announcing, eventually, metric_of};
+use crate::kube_hub::KubeHub;
 
 const NAMESPACE: &str = "kube-system";
 
-struct Hub {
-    kube: EmbeddedKube,
-    connection: Connection,
-    drain: Drain,
-    _folder: TempDir,
-}
-
-impl Hub {
-    async fn new() -> Self {
-        // Another test of this process may have been first.
-        let _ = install_crypto_provider();
-        let drain = Drain::new();
-        let kube = EmbeddedKube::start(KubeConfig::new("hub"), &drain)
-            .await
-            .unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, kube.admin_kubeconfig()).unwrap();
-        let file = FlagFile::new("--kubeconfig", kubeconfig);
-        Self {
-            kube,
-            connection: Connection::from_kubeconfig(file, None).unwrap(),
-            drain,
-            _folder: folder,
-        }
-    }
-
+impl KubeHub {
     fn lease_config(&self) -> ServerLeaseConfig {
         let label = ("k8s-app".to_owned(), "konnectivity-server".to_owned());
         ServerLeaseConfig {
@@ -80,7 +51,7 @@ impl Hub {
 
 #[tokio::test]
 async fn a_server_keeps_its_lease_deletes_dead_ones_and_takes_its_own_along() {
-    let (world, hub) = (World::new(), Hub::new().await);
+    let (world, hub) = (World::new(), KubeHub::new().await);
     hub.write("konnectivity-proxy-server-gone", "konnectivity-server", 31);
     hub.write("konnectivity-proxy-server-here", "konnectivity-server", 5);
     hub.write("somebody-elses", "another", 3600);
@@ -114,7 +85,7 @@ async fn a_server_keeps_its_lease_deletes_dead_ones_and_takes_its_own_along() {
 
 #[tokio::test]
 async fn an_agent_connects_to_as_many_servers_as_have_leases() {
-    let (world, hub) = (World::new(), Hub::new().await);
+    let (world, hub) = (World::new(), KubeHub::new().await);
     let server = world.server(ServerOptions::default()).await;
     hub.write("konnectivity-proxy-server-a", "konnectivity-server", 0);
     hub.write("konnectivity-proxy-server-b", "konnectivity-server", 0);

@@ -11,6 +11,7 @@ mod harness;
 mod http_proxy;
 mod identity;
 mod konnectivity;
+mod kube_hub;
 mod lanes;
 mod leases;
 mod status;

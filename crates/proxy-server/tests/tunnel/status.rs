@@ -8,8 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout};
 
 use crate::harness::{
-    KONNECTIVITY, LANES, LIMIT, ServerOptions, World, announcing, eventually, greeter, greeting,
-    service_proxy,
+    KONNECTIVITY, LANES, LIMIT, ServerOptions, World, eventually, greeting, service_proxy,
 };
 use crate::konnectivity::call;
 
@@ -27,11 +26,7 @@ async fn agents_are_told_with_what_they_carry_now() {
         };
         let server = world.server(options).await;
         assert_eq!(server.status.read(&server.drain).agents, []);
-        let own = greeter("managed").await;
-        let _agent = world
-            .agent(server.agents, "managed", &announcing("managed"), own)
-            .connected(&server)
-            .await;
+        let _agent = world.connected_agent(&server, "managed").await;
         let mut stream = world
             .dialer(&server)
             .connect(&service_proxy("managed"))
@@ -82,11 +77,7 @@ async fn konnectivitys_names_count_both_protocols() {
         let metric =
             |name: &str| server.metric(&format!("konnectivity_network_proxy_server_{name}"));
         assert_eq!(metric("ready_backends{proxy_strategy=\"destHost\"}"), 0.0);
-        let own = greeter("managed").await;
-        let _agent = world
-            .agent(server.agents, "managed", &announcing("managed"), own)
-            .connected(&server)
-            .await;
+        let _agent = world.connected_agent(&server, "managed").await;
         assert_eq!(metric("ready_backend_connections"), 1.0);
         assert_eq!(metric("ready_backends{proxy_strategy=\"destHost\"}"), 1.0);
         assert_eq!(

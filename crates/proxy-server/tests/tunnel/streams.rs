@@ -7,19 +7,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::harness::{
-    LIMIT, ServerOptions, World, announcing, eventually, greeter, greeting, service_proxy,
-};
+use crate::harness::{LIMIT, ServerOptions, World, eventually, greeting, service_proxy};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_and_half_closes_pass_both_ways() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let dialer = world.dialer(&server);
     let mut tunnels = JoinSet::new();
     for seed in 0..8_u8 {
@@ -57,11 +51,7 @@ async fn bytes_and_half_closes_pass_both_ways() {
 async fn nothing_is_dialled_for_a_tunnel() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent(&server, "managed").await;
     let leaf = cluster_proxy_identity::ca::Leaf::proxy_client();
     let (dialer, metrics) = world.dialer_with(server.frontend, &leaf);
     for _ in 0..100 {
@@ -84,10 +74,7 @@ async fn an_abort_by_client_or_target_reaches_the_other() {
     let server = world.server(ServerOptions::default()).await;
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let own = target.local_addr().unwrap();
-    let _agent = world
-        .agent(server.agents, "managed", &announcing("managed"), own)
-        .connected(&server)
-        .await;
+    let _agent = world.connected_agent_at(&server, "managed", own).await;
     let dialer = world.dialer(&server);
 
     let mut stream = dialer.connect(&service_proxy("managed")).await.unwrap();
@@ -118,7 +105,6 @@ async fn an_abort_by_client_or_target_reaches_the_other() {
 async fn a_hundred_stalled_readers_stop_nobody_else() {
     let world = World::new();
     let server = world.server(ServerOptions::default()).await;
-    let own = greeter("managed").await;
     let source = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endless = source.local_addr().unwrap().to_string().parse().unwrap();
     let sources = tokio::spawn(async move {
@@ -136,10 +122,7 @@ async fn a_hundred_stalled_readers_stop_nobody_else() {
     };
     let other = world.server(options).await;
     drop(server);
-    let _agent = world
-        .agent(other.agents, "managed", &announcing("managed"), own)
-        .connected(&other)
-        .await;
+    let _agent = world.connected_agent(&other, "managed").await;
     let dialer = world.dialer(&other);
     let mut stalled = Vec::new();
     for _ in 0..100 {

@@ -54,15 +54,8 @@ pub(crate) async fn removal(agent_alpn: AgentAlpn) {
     )
     .await;
     let dialer = world.dialer(&server);
-    let (one, two) = (greeter("one").await, greeter("two").await);
-    let _one = world
-        .agent(server.agents, "one", &announcing("one"), one)
-        .connected(&server)
-        .await;
-    let _two = world
-        .agent(server.agents, "two", &announcing("two"), two)
-        .connected(&server)
-        .await;
+    let _one = world.connected_agent(&server, "one").await;
+    let _two = world.connected_agent(&server, "two").await;
     let mut of_one = dialer.connect(&service_proxy("one")).await.unwrap();
     let mut of_two = dialer.connect(&service_proxy("two")).await.unwrap();
     greeting(&mut of_one, 3).await;
@@ -136,10 +129,7 @@ pub(crate) async fn lending(agent_alpn: AgentAlpn) {
     assert_eq!(error.reason(), "no_agent");
     let mut stream = dialer.connect(&service_proxy("two")).await.unwrap();
     assert_eq!(greeting(&mut stream, 3).await, "old");
-    let _new = world
-        .agent(server.agents, "one", &announcing("one"), new)
-        .connected(&server)
-        .await;
+    let _new = world.connected_agent_at(&server, "one", new).await;
     let mut of_one = dialer.connect(&service_proxy("one")).await.unwrap();
     assert_eq!(greeting(&mut of_one, 3).await, "new");
 

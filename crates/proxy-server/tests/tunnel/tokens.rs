@@ -4,66 +4,41 @@
 use std::path::Path;
 use std::time::Duration;
 
-use cluster_proxy_embedded_kube::{Config as KubeConfig, EmbeddedKube};
 use cluster_proxy_identity::ca::Leaf;
-use cluster_proxy_identity::tls::{ClientAuth, ClientTls, FlagFile, install_crypto_provider};
-use cluster_proxy_kube_client::Connection;
+use cluster_proxy_identity::tls::{ClientAuth, ClientTls, FlagFile};
 use cluster_proxy_proxy_agent::Config as AgentConfig;
 use cluster_proxy_proxy_server::{AgentIdentity, AgentTokens};
-use cluster_proxy_runtime::drain::Drain;
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::harness::{
     AgentAlpn, KONNECTIVITY, LANES, Server, ServerOptions, World, announcing, eventually, greeter,
     greeting, run_agent, service_proxy,
 };
+use crate::kube_hub::KubeHub;
 
 const NAMESPACE: &str = "tunnel";
 const ACCOUNT: &str = "konnectivity-agent";
 const AUDIENCE: &str = "system:konnectivity-server";
 
-/// A hub that issues and reviews tokens, and a file for one.
-struct Hub {
-    kube: EmbeddedKube,
-    drain: Drain,
-    folder: TempDir,
-    tokens: AgentTokens,
+/// A hub with accounts.
+async fn hub() -> KubeHub {
+    let hub = KubeHub::new().await;
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},
+    });
+    hub.kube.apply(&namespace).unwrap();
+    for account in [ACCOUNT, "somebody"] {
+        let account = json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": account, "namespace": NAMESPACE},
+        });
+        hub.kube.apply(&account).unwrap();
+    }
+    hub
 }
 
-impl Hub {
-    async fn new() -> Self {
-        // Another test of this process may have been first.
-        let _ = install_crypto_provider();
-        let drain = Drain::new();
-        let kube = EmbeddedKube::start(KubeConfig::new("hub"), &drain)
-            .await
-            .unwrap();
-        kube.apply(&json!({
-            "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE},
-        }))
-        .unwrap();
-        for account in [ACCOUNT, "somebody"] {
-            kube.apply(&json!({
-                "apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": account, "namespace": NAMESPACE},
-            }))
-            .unwrap();
-        }
-        let folder = tempfile::tempdir().unwrap();
-        let kubeconfig = folder.path().join("kubeconfig");
-        std::fs::write(&kubeconfig, kube.admin_kubeconfig()).unwrap();
-        let file = FlagFile::new("--kubeconfig", kubeconfig);
-        let connection = Connection::from_kubeconfig(file, None).unwrap();
-        let tokens = AgentTokens::new(&connection, NAMESPACE, ACCOUNT, AUDIENCE.to_owned());
-        Self {
-            kube,
-            drain,
-            folder,
-            tokens,
-        }
-    }
-
+/// It issues and reviews tokens, and has a file for one.
+impl KubeHub {
     fn token_file(&self) -> std::path::PathBuf {
         self.folder.path().join("token")
     }
@@ -78,10 +53,12 @@ impl Hub {
     }
 
     fn options(&self, agent_alpn: AgentAlpn) -> ServerOptions {
+        let audience = AUDIENCE.to_owned();
+        let tokens = AgentTokens::new(&self.connection, NAMESPACE, ACCOUNT, audience);
         ServerOptions {
             agent_alpn,
             identity: AgentIdentity::Any,
-            tokens: Some(self.tokens.clone()),
+            tokens: Some(tokens),
             agent_certificates: ClientAuth::Optional,
             ..ServerOptions::default()
         }
@@ -108,7 +85,7 @@ fn refused(server: &Server, reason: &str) -> f64 {
 #[tokio::test]
 async fn only_the_accounts_own_token_for_this_audience_lets_an_agent_in() {
     for protocol in [LANES, KONNECTIVITY] {
-        let (world, hub) = (World::new(), Hub::new().await);
+        let (world, hub) = (World::new(), hub().await);
         let server = world.server(hub.options(protocol)).await;
         let path = hub.token_file();
         let target = greeter("target").await;
@@ -144,7 +121,7 @@ async fn only_the_accounts_own_token_for_this_audience_lets_an_agent_in() {
 #[tokio::test]
 async fn a_review_that_fails_lets_nobody_in_and_is_no_denial() {
     for protocol in [LANES, KONNECTIVITY] {
-        let (world, hub) = (World::new(), Hub::new().await);
+        let (world, hub) = (World::new(), hub().await);
         let server = world.server(hub.options(protocol)).await;
         hub.write_token(ACCOUNT, AUDIENCE);
         // Nobody answers reviews any more.
@@ -161,7 +138,7 @@ async fn a_review_that_fails_lets_nobody_in_and_is_no_denial() {
 #[tokio::test]
 async fn a_token_proves_no_cluster() {
     for protocol in [LANES, KONNECTIVITY] {
-        let (world, hub) = (World::new(), Hub::new().await);
+        let (world, hub) = (World::new(), hub().await);
         let options = ServerOptions {
             identity: AgentIdentity::Cluster,
             ..hub.options(protocol)

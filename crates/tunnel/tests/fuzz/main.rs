@@ -8,6 +8,8 @@
 
 mod driver;
 
+#[path = "../../../../fuzz/src/agent_hello.rs"]
+mod agent_hello;
 #[path = "../../../../fuzz/src/fields.rs"]
 mod fields;
 #[path = "../../../../fuzz/src/paused.rs"]
@@ -17,6 +19,7 @@ mod paused;
 extern crate self as cluster_proxy_fuzz;
 extern crate self as libfuzzer_sys;
 
+pub use agent_hello::agent_hello;
 pub use fields::headers;
 pub use paused::run;
 

@@ -4,19 +4,18 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use cluster_proxy_konnectivity_wire::framing::{Unframer, frame};
 use cluster_proxy_konnectivity_wire::{ConnectId, DialId, Packet};
 use cluster_proxy_tunnel::frontend::Http2Frontend;
 use cluster_proxy_tunnel::konnectivity::AgentStream;
 use cluster_proxy_tunnel::relay::{RelayEnd, StreamRelay};
 use cluster_proxy_tunnel::{DialError, Http2Settings, Target};
 use h2::client::SendRequest;
-use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::pair::{LIMIT, connected, echo, eventually, pair, target};
+use crate::raw_stream::{RawStream, http2};
 
 /// A frontend whose users reach what `hub` reaches.
 async fn frontend(hub: AgentStream) -> (SendRequest<Bytes>, mpsc::Receiver<RelayEnd>) {
@@ -47,71 +46,7 @@ async fn frontend(hub: AgentStream) -> (SendRequest<Bytes>, mpsc::Receiver<Relay
             });
         }
     });
-    let (requests, connection) = h2::client::handshake(client_io).await.unwrap();
-    tokio::spawn(connection);
-    (requests, ends)
-}
-
-struct Client {
-    send: SendStream<Bytes>,
-    recv: RecvStream,
-    unframer: Unframer,
-}
-
-impl Client {
-    async fn call(requests: &SendRequest<Bytes>) -> Self {
-        let request = http::Request::post("https://proxy-server/ProxyService/Proxy")
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .unwrap();
-        let mut requests = requests.clone().ready().await.unwrap();
-        let (answer, send) = requests.send_request(request, false).unwrap();
-        Self {
-            send,
-            recv: answer.await.unwrap().into_body(),
-            unframer: Unframer::default(),
-        }
-    }
-
-    fn say(&mut self, packet: &Packet) {
-        self.send.send_data(frame(packet), false).unwrap();
-    }
-
-    /// The next packet; `None` at the end.
-    async fn hear(&mut self) -> Option<Packet> {
-        loop {
-            if let Some(message) = self.unframer.next_message().unwrap() {
-                return Some(Packet::decode(message).unwrap());
-            }
-            let piece = timeout(LIMIT, self.recv.data()).await.unwrap()?.unwrap();
-            self.recv
-                .flow_control()
-                .release_capacity(piece.len())
-                .unwrap();
-            self.unframer.push(piece);
-        }
-    }
-
-    async fn status(&mut self) -> String {
-        let trailers = self.recv.trailers().await.unwrap().unwrap();
-        trailers["grpc-status"].to_str().unwrap().to_owned()
-    }
-
-    async fn dial(&mut self, target: &str) -> Result<ConnectId, String> {
-        self.say(&Packet::DialRequest {
-            protocol: "tcp".into(),
-            address: target.to_owned(),
-            dial: DialId::new(42),
-        });
-        match self.hear().await {
-            Some(Packet::DialResponse { dial, result }) => {
-                assert_eq!(dial, DialId::new(42));
-                result.map_err(|error| error.to_string())
-            }
-            other => panic!("{other:?}"),
-        }
-    }
+    (http2(client_io).await, ends)
 }
 
 #[tokio::test]
@@ -119,7 +54,7 @@ async fn bytes_pass_and_a_close_is_answered() {
     let pair = pair().await;
     let echo = echo().await;
     let (requests, mut ends) = frontend(pair.hub.clone()).await;
-    let mut client = Client::call(&requests).await;
+    let mut client = RawStream::of_client(&requests).await;
     let connect = client.dial(&echo.to_string()).await.unwrap();
     let blob: Bytes = (0..3_u32 << 20)
         .map(|i| (i % 251) as u8)
@@ -160,7 +95,7 @@ async fn a_target_that_ends_or_breaks_ends_the_clients_connection() {
     let (requests, _ends) = frontend(pair.hub.clone()).await;
     let (listener, target) = target().await;
     for reset in [false, true] {
-        let mut client = Client::call(&requests).await;
+        let mut client = RawStream::of_client(&requests).await;
         let connect = client.dial(&target.to_string()).await.unwrap();
         let (mut socket, _) = listener.accept().await.unwrap();
         socket.write_all(b"last words").await.unwrap();
@@ -189,7 +124,7 @@ async fn a_target_that_speaks_first_gives_the_client_time_to_note_the_connection
         socket.write_all(b"hello").await.unwrap();
         socket.read_to_end(&mut Vec::new()).await
     });
-    let mut client = Client::call(&requests).await;
+    let mut client = RawStream::of_client(&requests).await;
     let connect = client.dial(&target.to_string()).await.unwrap();
     let dialled = Instant::now();
     let data = Bytes::from_static(b"hello");
@@ -203,11 +138,11 @@ async fn refusals_are_said_in_words_that_go_reads() {
     let (requests, _ends) = frontend(pair.hub.clone()).await;
     let (listener, target) = target().await;
     drop(listener);
-    let mut client = Client::call(&requests).await;
+    let mut client = RawStream::of_client(&requests).await;
     let error = client.dial(&target.to_string()).await.unwrap_err();
     assert!(error.contains("connection refused"), "{error}");
     assert_eq!(client.hear().await, None);
-    let mut client = Client::call(&requests).await;
+    let mut client = RawStream::of_client(&requests).await;
     let error = client.dial("no target").await.unwrap_err();
     assert!(error.contains("port is missing"), "{error}");
 }
@@ -217,7 +152,7 @@ async fn a_client_that_goes_takes_its_connection_or_dial_along() {
     let pair = pair().await;
     let (requests, _ends) = frontend(pair.hub.clone()).await;
     let (listener, target) = target().await;
-    let mut client = Client::call(&requests).await;
+    let mut client = RawStream::of_client(&requests).await;
     client.dial(&target.to_string()).await.unwrap();
     let (mut socket, _) = listener.accept().await.unwrap();
     drop(client);
@@ -225,7 +160,7 @@ async fn a_client_that_goes_takes_its_connection_or_dial_along() {
     assert_eq!(read.unwrap(), 0);
     drop(socket);
 
-    let mut client = Client::call(&requests).await;
+    let mut client = RawStream::of_client(&requests).await;
     let blackhole: Target = "192.0.2.1:1".parse().unwrap();
     client.say(&Packet::DialRequest {
         protocol: "tcp".into(),
@@ -252,9 +187,8 @@ async fn who_may_not_open_tunnels_is_told() {
             incoming.refuse(&DialError::Forbidden { details }).await;
         }
     });
-    let (requests, connection) = h2::client::handshake(client_io).await.unwrap();
-    tokio::spawn(connection);
-    let mut client = Client::call(&requests).await;
+    let requests = http2(client_io).await;
+    let mut client = RawStream::of_client(&requests).await;
     let error = client.dial("a:1").await.unwrap_err();
     assert!(error.contains("this certificate may not"), "{error}");
 }
@@ -265,12 +199,12 @@ async fn hard_case_16_one_connection_leads_to_one_target() {
     let pair = pair().await;
     let (requests, _ends) = frontend(pair.hub.clone()).await;
     let (victims, victims_target) = target().await;
-    let mut victim = Client::call(&requests).await;
+    let mut victim = RawStream::of_client(&requests).await;
     let victims_id = victim.dial(&victims_target.to_string()).await.unwrap();
     let (mut victims_socket, _) = victims.accept().await.unwrap();
     let (others, others_target) = target().await;
 
-    let mut attacker = Client::call(&requests).await;
+    let mut attacker = RawStream::of_client(&requests).await;
     let own = attacker.dial(&echo().await.to_string()).await.unwrap();
     let numbers = (-3..100).filter_map(ConnectId::new);
     for connect in numbers.chain([victims_id]).filter(|id| *id != own) {

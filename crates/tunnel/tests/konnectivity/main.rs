@@ -8,3 +8,4 @@ mod endings;
 mod many;
 mod pair;
 mod peers;
+mod raw_stream;

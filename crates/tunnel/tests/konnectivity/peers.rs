@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use cluster_proxy_konnectivity_wire::framing::{Unframer, frame};
 use cluster_proxy_konnectivity_wire::{ConnectId, DialId, Packet};
 use cluster_proxy_tunnel::Http2Settings;
 use cluster_proxy_tunnel::konnectivity::{AgentStream, PendingAgent};
-use h2::{RecvStream, SendStream};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::pair::{LIMIT, call, connected, hello, server_hello};
+use crate::raw_stream::RawStream;
 
 #[tokio::test]
 async fn an_agent_shows_its_token_and_may_be_refused() {
@@ -62,26 +61,11 @@ async fn a_call_of_something_else_is_no_agent() {
 async fn an_agent_that_sends_garbage_loses_its_stream() {
     let (hub_io, client_io) = connected();
     let client = tokio::spawn(async move {
-        let (requests, connection) = h2::client::handshake(client_io).await.unwrap();
-        tokio::spawn(connection);
-        let request = http::Request::post("https://a/AgentService/Connect")
-            .header("content-type", "application/grpc")
-            .header("agentid", "x")
-            .body(())
-            .unwrap();
-        let (answer, mut send) = requests
-            .ready()
-            .await
-            .unwrap()
-            .send_request(request, false)
-            .unwrap();
-        let answer = answer.await.unwrap();
-        assert_eq!(answer.headers()["serverid"], "server-1");
-        assert_eq!(answer.headers()["servercount"], "3");
-        send.send_data(b"\x00\x00\x00\x00\x02\xff\xff".as_slice().into(), false)
-            .unwrap();
-        let mut body = answer.into_body();
-        while let Some(Ok(_)) = body.data().await {}
+        let mut agent = RawStream::of_agent(client_io).await;
+        assert_eq!(agent.headers["serverid"], "server-1");
+        assert_eq!(agent.headers["servercount"], "3");
+        agent.say_raw(Bytes::from_static(b"\x00\x00\x00\x00\x02\xff\xff"));
+        agent.ended().await;
     });
     let pending = PendingAgent::open_over(hub_io, &Http2Settings::default())
         .await
@@ -94,69 +78,35 @@ async fn an_agent_that_sends_garbage_loses_its_stream() {
     client.await.unwrap();
 }
 
-/// What a raw agent says and hears.
-struct RawAgent {
-    send: SendStream<Bytes>,
-    recv: RecvStream,
-    unframer: Unframer,
+/// An agent that is connected, and the hub's end of its stream.
+async fn raw_agent() -> (RawStream, AgentStream) {
+    let (hub_io, agent_io) = connected();
+    let calling = tokio::spawn(RawStream::of_agent(agent_io));
+    let pending = PendingAgent::open_over(hub_io, &Http2Settings::default())
+        .await
+        .unwrap();
+    let (hub, mut driver) = pending.accept(&server_hello()).unwrap();
+    tokio::spawn(async move { driver.run().await });
+    (calling.await.unwrap(), hub)
 }
 
-impl RawAgent {
-    /// One that is connected, and the hub's end of its stream.
-    async fn connected() -> (Self, AgentStream) {
-        let (hub_io, agent_io) = connected();
-        let calling = tokio::spawn(async move {
-            let (requests, connection) = h2::client::handshake(agent_io).await.unwrap();
-            tokio::spawn(connection);
-            let request = http::Request::post("https://a/AgentService/Connect")
-                .header("content-type", "application/grpc")
-                .header("agentid", "x")
-                .body(())
-                .unwrap();
-            let mut requests = requests.ready().await.unwrap();
-            let (answer, send) = requests.send_request(request, false).unwrap();
-            Self {
-                send,
-                recv: answer.await.unwrap().into_body(),
-                unframer: Unframer::default(),
-            }
-        });
-        let pending = PendingAgent::open_over(hub_io, &Http2Settings::default())
-            .await
-            .unwrap();
-        let (hub, mut driver) = pending.accept(&server_hello()).unwrap();
-        tokio::spawn(async move { driver.run().await });
-        (calling.await.unwrap(), hub)
-    }
-
-    fn say(&mut self, packet: &Packet) {
-        self.send.send_data(frame(packet), false).unwrap();
-    }
-
-    async fn asked_to_dial(&mut self) -> DialId {
-        loop {
-            if let Some(message) = self.unframer.next_message().unwrap() {
-                match Packet::decode(message).unwrap() {
-                    Packet::DialRequest { dial, .. } => return dial,
-                    other => panic!("{other:?}"),
-                }
-            }
-            let piece = timeout(LIMIT, self.recv.data()).await.unwrap();
-            self.unframer.push(piece.unwrap().unwrap());
-        }
+async fn asked_to_dial(agent: &mut RawStream) -> DialId {
+    match agent.hear().await {
+        Some(Packet::DialRequest { dial, .. }) => dial,
+        other => panic!("{other:?}"),
     }
 }
 
 /// Another cluster's agent knows the numbers of a dial and its connection.
 #[tokio::test]
 async fn hard_case_16_an_agent_speaks_for_its_own_connections_alone() {
-    let (mut own, hub) = RawAgent::connected().await;
-    let (mut other, _others_hub) = RawAgent::connected().await;
+    let (mut own, hub) = raw_agent().await;
+    let (mut other, _others_hub) = raw_agent().await;
     let opening = tokio::spawn(async move {
         let target = "a:1".parse().unwrap();
         hub.open(&target, LIMIT).await
     });
-    let dial = own.asked_to_dial().await;
+    let dial = asked_to_dial(&mut own).await;
     let connect = ConnectId::new(7).unwrap();
     let forged = Bytes::from_static(b"forged");
     let answer = Packet::DialResponse {

@@ -1,19 +1,18 @@
 //! What an operator sees: readiness, metrics, access events and nothing secret in them.
 
-use std::io::Write;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::LazyLock;
 
+use cluster_proxy_testkit::captured_events::CapturedEvents;
 use http_body_util::BodyExt;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::client::{bearer, read_until};
 use crate::world::{ALICES_TOKEN, End, MANAGED_TOKEN, Options, World, eventually};
 
 /// Everything that this process logs, at every level.
-static LOGS: LazyLock<Logs> = LazyLock::new(|| {
-    let logs = Logs::default();
+static LOGS: LazyLock<CapturedEvents> = LazyLock::new(|| {
+    let logs = CapturedEvents::default();
     tracing_subscriber::fmt()
         .json()
         .with_max_level(tracing::Level::TRACE)
@@ -22,49 +21,18 @@ static LOGS: LazyLock<Logs> = LazyLock::new(|| {
     logs
 });
 
-/// One text for each event.
-#[derive(Clone, Default)]
-struct Logs(Arc<Mutex<Vec<String>>>);
-
-impl Write for Logs {
-    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
-        let text = String::from_utf8_lossy(event).into_owned();
-        self.0.lock().unwrap().push(text);
-        Ok(event.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// The last event that contains `text`.
+fn find(text: &str) -> Option<String> {
+    LOGS.containing(text).pop()
 }
 
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl Logs {
-    /// The last event that contains `text`.
-    fn find(&self, text: &str) -> Option<String> {
-        let events = self.0.lock().unwrap();
-        events
-            .iter()
-            .rev()
-            .find(|event| event.contains(text))
-            .cloned()
-    }
-
-    /// The access event of the request with this id.
-    async fn access(&self, id: &str) -> Value {
-        let mark = format!("\"request_id\":\"{id}\"");
-        eventually("the access event", || self.find(&mark).is_some()).await;
-        let event: Value = serde_json::from_str(&self.find(&mark).unwrap()).unwrap();
-        assert_eq!(event["target"], "access");
-        event["fields"].clone()
-    }
+/// The access event of the request with this id.
+async fn access(id: &str) -> Value {
+    let mark = format!("\"request_id\":\"{id}\"");
+    eventually("the access event", || find(&mark).is_some()).await;
+    let event: Value = serde_json::from_str(&find(&mark).unwrap()).unwrap();
+    assert_eq!(event["target"], "access");
+    event["fields"].clone()
 }
 
 #[tokio::test]
@@ -89,9 +57,7 @@ async fn each_request_leaves_one_event_and_no_secret() {
     let answer = world
         .get("/managed/api/v1/pods?token=query-hush", &headers)
         .await;
-    let event = LOGS
-        .access(answer.headers["audit-id"].to_str().unwrap())
-        .await;
+    let event = access(answer.headers["audit-id"].to_str().unwrap()).await;
     assert_eq!(event["user"], "alice");
     assert_eq!(event["cluster"], "managed");
     assert_eq!(event["method"], "GET");
@@ -101,9 +67,7 @@ async fn each_request_leaves_one_event_and_no_secret() {
     assert!(event["milliseconds"].is_u64());
 
     let away = world.get("/away/api", &headers[..1]).await;
-    let event = LOGS
-        .access(away.headers["audit-id"].to_str().unwrap())
-        .await;
+    let event = access(away.headers["audit-id"].to_str().unwrap()).await;
     assert_eq!(event["code"], 503);
     assert_eq!(event["bytes_to_client"], away.body.len());
     let cause = event["cause"].as_str().unwrap();
@@ -116,17 +80,15 @@ async fn each_request_leaves_one_event_and_no_secret() {
     let stranger = bearer(&format!("{MANAGED_TOKEN}-hush"));
     for headers in [&[("authorization", stranger.as_str())] as &[_], &[]] {
         let answer = world.get("/nowhere/api", headers).await;
-        let event = LOGS
-            .access(answer.headers["audit-id"].to_str().unwrap())
-            .await;
+        let event = access(answer.headers["audit-id"].to_str().unwrap()).await;
         assert_eq!(
             (event["user"].as_str(), event["code"].as_u64()),
             (Some("-"), Some(401))
         );
     }
-    assert_eq!(LOGS.find("hush"), None);
+    assert_eq!(find("hush"), None);
     assert!(
-        LOGS.find("\"level\":\"TRACE\"").is_some(),
+        find("\"level\":\"TRACE\"").is_some(),
         "even what libraries trace"
     );
 }
@@ -146,9 +108,9 @@ async fn a_stream_is_told_of_when_it_is_over() {
         .lines()
         .find_map(|line| line.strip_prefix("audit-id: "))
         .unwrap();
-    assert_eq!(LOGS.find(id), None, "it is not over yet");
+    assert_eq!(find(id), None, "it is not over yet");
     drop(io);
-    let event = LOGS.access(id).await;
+    let event = access(id).await;
     assert_eq!(event["end"], "abandoned");
     assert_eq!(event["bytes_to_client"], "one line\n".len());
 }
@@ -165,8 +127,8 @@ async fn a_client_that_does_not_wait_is_told_of_too() {
     io.write_all(text.as_bytes()).await.unwrap();
     eventually("the request is under way", || world.tunnel.dialled() == 1).await;
     drop(io);
-    eventually("the event", || LOGS.find("/away/impatient").is_some()).await;
-    let event: Value = serde_json::from_str(&LOGS.find("/away/impatient").unwrap()).unwrap();
+    eventually("the event", || find("/away/impatient").is_some()).await;
+    let event: Value = serde_json::from_str(&find("/away/impatient").unwrap()).unwrap();
     assert_eq!(event["fields"]["end"], "abandoned");
     assert_eq!(event["fields"]["user"], "alice");
     assert_eq!(event["fields"].get("code"), None);
@@ -189,7 +151,7 @@ async fn a_refused_head_is_a_whole_answer() {
         .lines()
         .find_map(|line| line.strip_prefix("audit-id: "))
         .unwrap();
-    assert_eq!(LOGS.access(id).await["end"], "whole");
+    assert_eq!(access(id).await["end"], "whole");
 }
 
 #[tokio::test]
