@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::caller::Caller;
+use crate::limits::Counted;
 use crate::metrics::{Active, Metrics};
 
 /// What the access event of one request will say. It is written when this is dropped, wherever the
@@ -33,6 +34,8 @@ pub(crate) struct Access {
     begun: Instant,
     metrics: Metrics,
     _active: Active,
+    /// Kept for what its end means.
+    counted: Counted,
 }
 
 impl Access {
@@ -51,6 +54,7 @@ impl Access {
             begun: Instant::now(),
             metrics: metrics.clone(),
             _active: metrics.active(),
+            counted: Counted::default(),
         }
     }
 
@@ -67,6 +71,11 @@ impl Access {
 
     pub(crate) fn addressed(&mut self, cluster: &ClusterName) {
         self.cluster = Some(cluster.clone());
+    }
+
+    /// The request counts against limits for as long as this is kept.
+    pub(crate) fn counted(&mut self, counted: Counted) {
+        self.counted = counted;
     }
 
     /// Why the answer is one of ours.

@@ -11,6 +11,7 @@ use cluster_proxy_tunnel::Dialer;
 use tokio::net::TcpListener;
 
 use crate::exposed_services_config_map::ExposedServicesConfigMap;
+use crate::limits::Limits;
 
 /// Everything a [`UserServer`](crate::UserServer) needs.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub services: ServicesConfig,
     /// Cookies that clusters set come back to their kube-apiserver or Service only.
     pub confine_cookies: bool,
+    /// How much a user, and a cluster, may have under way.
+    pub limits: Limits,
     /// How long a service-proxy may take to begin its answer to a short request.
     pub head_timeout: Duration,
     /// Connections to each cluster's service-proxy.
@@ -88,6 +91,7 @@ impl Config {
             service_proxy_tls,
             services: ServicesConfig::default(),
             confine_cookies: true,
+            limits: Limits::default(),
             head_timeout: HEAD_TIMEOUT,
             pool: PoolSettings::default(),
             server: ServerSettings::default(),

@@ -18,6 +18,7 @@ use crate::access::Access;
 use crate::address::Address;
 use crate::caller::{Caller, Gate};
 use crate::clusters::{Clusters, Towards};
+use crate::limits::Limiter;
 use crate::metrics::Metrics;
 use crate::outgoing::{Departure, OutgoingError};
 use crate::services::{Reached, Services};
@@ -33,6 +34,7 @@ pub(crate) struct HubFront {
     pub(crate) clusters: Arc<Clusters>,
     pub(crate) services: Services,
     pub(crate) confine_cookies: bool,
+    pub(crate) limiter: Limiter,
     pub(crate) head_timeout: Duration,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
@@ -81,6 +83,16 @@ impl HubFront {
             error.reply()
         })?;
         access.addressed(&address.cluster);
+        let ip = client.address.ip();
+        let counted = self
+            .limiter
+            .admit(&caller, ip, &address.cluster)
+            .map_err(|over| {
+                self.metrics.limited(over.reason());
+                access.failed(&over);
+                over.reply()
+            })?;
+        access.counted(counted);
         if let Some(hub) = &self.access {
             let verb = authorization::verb(request.method(), request.headers());
             Box::pin(authorization::authorize(
@@ -108,7 +120,7 @@ impl HubFront {
             caller: &caller,
             target: &target,
             passes_authorization,
-            client: client.address.ip(),
+            client: ip,
             request_id: &access.id(),
         };
         let host = target::client_authority(&request);

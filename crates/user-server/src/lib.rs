@@ -25,6 +25,7 @@ mod exposed_services;
 mod exposed_services_config_map;
 mod failure;
 mod front;
+mod limits;
 mod metrics;
 mod outgoing;
 mod server;
@@ -32,4 +33,5 @@ mod services;
 
 pub use config::{Config, ServicesConfig, TokenReview};
 pub use exposed_services_config_map::ExposedServicesConfigMap;
+pub use limits::Limits;
 pub use server::UserServer;

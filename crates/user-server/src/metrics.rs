@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     authentications: Family<ResultLabel, Counter>,
     services_refused: Family<ReasonLabel, Counter>,
     unauthorized: Family<ReasonLabel, Counter>,
+    limited: Family<LimitLabel, Counter>,
     exposed_services_valid: Gauge,
 }
 
@@ -37,6 +38,11 @@ struct ResultLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabel {
+    limit: &'static str,
 }
 
 impl Metrics {
@@ -69,6 +75,11 @@ impl Metrics {
             "authorizations_refused",
             "Requests for clusters that the hub did not let the user use, by reason",
             self.unauthorized.clone(),
+        );
+        registry.register(
+            "requests_limited",
+            "Requests refused because a user or a cluster had reached a limit, by limit",
+            self.limited.clone(),
         );
         registry.register(
             "exposed_services_valid",
@@ -107,6 +118,13 @@ impl Metrics {
     pub(crate) fn refused(&self, reason: &'static str) {
         self.unauthorized
             .get_or_create_owned(&ReasonLabel { reason })
+            .inc();
+    }
+
+    /// Counts a request that would exceed a limit.
+    pub(crate) fn limited(&self, limit: &'static str) {
+        self.limited
+            .get_or_create_owned(&LimitLabel { limit })
             .inc();
     }
 

@@ -17,6 +17,7 @@ use crate::clusters::Clusters;
 use crate::config::{Config, ServicesConfig, TokenReview};
 use crate::exposed_services_config_map::WatchedExposedServices;
 use crate::front::HubFront;
+use crate::limits::Limiter;
 use crate::metrics::Metrics;
 use crate::services::Services;
 
@@ -67,6 +68,7 @@ impl UserServer {
             service_proxy_tls,
             services,
             confine_cookies,
+            limits,
             head_timeout,
             pool,
             server,
@@ -106,6 +108,7 @@ impl UserServer {
             clusters,
             services,
             confine_cookies,
+            limiter: Limiter::new(limits),
             head_timeout,
             metrics: metrics.clone(),
             drain: drain.clone(),

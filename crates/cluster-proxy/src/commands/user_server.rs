@@ -15,7 +15,7 @@ use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, ProxyServerDialer, Target};
 use cluster_proxy_user_server::{
-    Config, ExposedServicesConfigMap, ServicesConfig, TokenReview, UserServer,
+    Config, ExposedServicesConfigMap, Limits, ServicesConfig, TokenReview, UserServer,
 };
 
 use crate::flags::{DrainFlags, LogFlags, file};
@@ -137,6 +137,27 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = true, help_heading = "Services")]
     confine_cookies: bool,
 
+    /// Requests of one user under way at once, watches and upgraded connections included; 0 is no
+    /// limit.
+    #[arg(
+        long,
+        default_value_t = 2_000,
+        value_name = "N",
+        help_heading = "Limits"
+    )]
+    max_requests_per_user: u32,
+    /// Requests for one cluster under way at once, of all users; 0 is no limit.
+    #[arg(
+        long,
+        default_value_t = 4_000,
+        value_name = "N",
+        help_heading = "Limits"
+    )]
+    max_requests_per_cluster: u32,
+    /// Requests of one user in a second, unused ones saved up for ten; 0 is no limit.
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Limits")]
+    max_requests_per_second_per_user: u32,
+
     /// Address of /healthz, /readyz and /metrics.
     #[arg(
         long,
@@ -204,6 +225,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         anonymous_services,
         pass_authorization_to_services,
         confine_cookies,
+        max_requests_per_user,
+        max_requests_per_cluster,
+        max_requests_per_second_per_user,
         health_probe_bind_address,
         drain,
         logs,
@@ -290,6 +314,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
             pass_authorization: pass_authorization_to_services,
         },
         confine_cookies,
+        limits: Limits {
+            requests_per_user: some(max_requests_per_user),
+            requests_per_cluster: some(max_requests_per_cluster),
+            rate_per_user: some(max_requests_per_second_per_user),
+        },
         ..Config::new(
             listen("--server-port", &address).await?,
             tls,
@@ -306,4 +335,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         work,
     )
     .await
+}
+
+/// A limit; 0 is none.
+fn some(limit: u32) -> Option<u32> {
+    (limit != 0).then_some(limit)
 }

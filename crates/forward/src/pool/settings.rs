@@ -75,7 +75,8 @@ pub struct PoolSettings {
 impl Default for PoolSettings {
     fn default() -> Self {
         Self {
-            max_connections: 8,
+            // With 90 streams each more than a cluster's limit of requests in the user-server.
+            max_connections: 48,
             max_http1_connections: 64,
             max_streams: 90,
             comfortable_streams: 32,

@@ -5,6 +5,8 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use cluster_proxy_user_server::Limits;
+
 use crate::client::{bearer, read, read_until};
 use crate::world::{ALICES_TOKEN, NAME, Options, World, eventually};
 
@@ -276,4 +278,69 @@ async fn a_refusal_before_the_content_is_read_confuses_nobody() {
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     let seen = world.managed.seen();
     assert!(seen.iter().all(|seen| seen.target == "/next"), "{seen:#?}");
+}
+
+#[tokio::test]
+async fn a_thousand_watches_of_one_cluster_are_open_at_once() {
+    let world = World::start().await;
+    let mut watches = Vec::new();
+    for _ in 0..10 {
+        let mut sender = world.http2().await;
+        for _ in 0..100 {
+            let watch = request("GET", "/managed/watch?watch=true", "");
+            let mut body = sender.send_request(watch).await.unwrap().into_body();
+            let line = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(line, "one line\n");
+            watches.push(body);
+        }
+        watches.push(
+            sender
+                .send_request(request("GET", "/managed/api", ""))
+                .await
+                .unwrap()
+                .into_body(),
+        );
+    }
+    assert_eq!(world.managed.open_drips(), 1_000);
+    assert!(
+        world.managed.accepted() <= 16,
+        "{}",
+        world.managed.accepted()
+    );
+}
+
+#[tokio::test]
+async fn who_is_over_a_limit_is_told_which() {
+    let world = World::with(Options {
+        limits: Limits {
+            requests_per_user: Some(2),
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let mut sender = world.http2().await;
+    let mut watches = Vec::new();
+    for _ in 0..2 {
+        let watch = request("GET", "/managed/watch?watch=true", "");
+        watches.push(sender.send_request(watch).await.unwrap().into_body());
+    }
+    let answer = world.get_as_alice("/managed/api").await;
+    let message = answer.message(429, "TooManyRequests");
+    assert!(
+        message.contains("\"alice\"") && message.contains("--max-requests-per-user"),
+        "{message}"
+    );
+    assert_eq!(answer.headers["retry-after"], "1");
+    let limited = "cluster_proxy_user_server_requests_limited_total{limit=\"requests_per_user\"}";
+    assert_eq!(world.metric(limited), 1);
+    drop(watches);
+    eventually("the watches are over", || world.managed.open_drips() == 0).await;
+    let deadline = tokio::time::Instant::now() + crate::world::LIMIT;
+    while world.get_as_alice("/managed/api").await.code != 200 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the limit stays reached"
+        );
+    }
 }

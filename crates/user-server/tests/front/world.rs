@@ -13,7 +13,7 @@ use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
 use cluster_proxy_tunnel::dialer::{Connection, Dialling};
 use cluster_proxy_tunnel::{DialError, Dialer, Target};
-use cluster_proxy_user_server::{Config, ServicesConfig, TokenReview, UserServer};
+use cluster_proxy_user_server::{Config, Limits, ServicesConfig, TokenReview, UserServer};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -74,6 +74,7 @@ pub(crate) struct Options {
     pub(crate) hub_down: Option<u16>,
     pub(crate) services: ServicesConfig,
     pub(crate) authorize: bool,
+    pub(crate) limits: Limits,
 }
 
 impl Default for Options {
@@ -86,6 +87,7 @@ impl Default for Options {
             hub_down: None,
             services: ServicesConfig::default(),
             authorize: false,
+            limits: Limits::default(),
         }
     }
 }
@@ -134,6 +136,7 @@ impl World {
         );
         config.pool.dial_timeout = options.dial_timeout;
         config.services = options.services;
+        config.limits = options.limits;
         let (mut registry, readiness, drain) =
             (Registry::default(), Readiness::new(), Drain::new());
         let server = UserServer::new(config, &mut registry, &readiness);
