@@ -18,6 +18,11 @@ pub(crate) fn usage(command: &Command) -> String {
             lines.push(arg);
         }
     }
+    if let Some(several) = command.get_positionals().find(|arg| !arg.is_required_set()) {
+        let names = several.get_value_names().unwrap_or_default().first();
+        let names = names.map_or_else(|| several.get_id().as_str(), |name| name.as_str());
+        lines.push(format!("[{names}]..."));
+    }
     lines.join(&format!("\n{INDENT}"))
 }
 
@@ -47,6 +52,9 @@ pub(crate) fn environment(command: &Command) -> String {
             .filter(|arg| !arg.is_hide_short_help_set());
         own.any(|arg| arg.get_id() == flag)
     };
+    if takes("context") {
+        add("KUBECONFIG", "--kubeconfig, where it is not given");
+    }
     if takes("kubeconfig") {
         add(
             "KUBERNETES_SERVICE_HOST, _PORT",
