@@ -79,8 +79,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "User-server")]
     certificate_authority: Option<String>,
 
-    /// The name that the user-server's certificate has, where it is not that of --server [default:
-    /// for a --server on this machine, that of its Service].
+    /// The name that the user-server's certificate has, where it is not that of --server.
     #[arg(long, value_name = "NAME", help_heading = "User-server")]
     tls_server_name: Option<String>,
 
@@ -152,9 +151,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         ),
     };
     let user_server = UserServer {
-        tls_server_name: tls_server_name.or_else(|| server.name_of_forwarded(&namespace)),
         url: server,
         ca,
+        tls_server_name,
     };
     let credential = Credential::new(&hub, service_account.as_ref())?;
     let entries = Entries {

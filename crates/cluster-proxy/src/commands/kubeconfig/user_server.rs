@@ -53,19 +53,6 @@ impl FromStr for ServerUrl {
     }
 }
 
-impl ServerUrl {
-    /// The name to verify when this is a port of this machine, that is a port-forward.
-    pub(super) fn name_of_forwarded(&self, namespace: &str) -> Option<String> {
-        let uri: Uri = self.0.parse().ok()?;
-        let host = uri.host()?.trim_matches(['[', ']']);
-        let forwarded = host == "localhost"
-            || host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.is_loopback());
-        forwarded.then(|| format!("{USER_SERVER}.{namespace}.svc"))
-    }
-}
-
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -215,24 +202,6 @@ mod tests {
         ] {
             assert!(bad.parse::<ServerUrl>().is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_forwarded_port_shows_the_certificate_of_the_service() {
-        let name = |url: &str| {
-            let url: ServerUrl = url.parse().expect(url);
-            url.name_of_forwarded("ns")
-        };
-        let of_service = Some("cluster-proxy-addon-user.ns.svc".to_owned());
-        for forwarded in [
-            "https://127.0.0.1:9092",
-            "https://[::1]:9",
-            "https://localhost:9",
-        ] {
-            assert_eq!(name(forwarded), of_service, "{forwarded}");
-        }
-        assert_eq!(name("https://10.0.0.1:9092"), None);
-        assert_eq!(name("https://localhost.example"), None);
     }
 
     #[test]
