@@ -8,7 +8,7 @@ pub(crate) const COLUMNS: usize = 80;
 /// What a command cannot do without, in lines that are not too long.
 pub(crate) fn usage(command: &Command) -> String {
     let mut lines = vec![format!("cluster-proxy {} [OPTIONS]", command.get_name())];
-    for arg in command.get_arguments().filter(|arg| arg.is_required_set()) {
+    for arg in command.get_arguments().filter(|arg| is_shown(arg)) {
         let arg = spelled(arg);
         let last = lines.last_mut().expect("there is a first");
         if INDENT.len() + last.len() + 1 + arg.len() <= COLUMNS {
@@ -18,12 +18,11 @@ pub(crate) fn usage(command: &Command) -> String {
             lines.push(arg);
         }
     }
-    if let Some(several) = command.get_positionals().find(|arg| !arg.is_required_set()) {
-        let names = several.get_value_names().unwrap_or_default().first();
-        let names = names.map_or_else(|| several.get_id().as_str(), |name| name.as_str());
-        lines.push(format!("[{names}]..."));
-    }
     lines.join(&format!("\n{INDENT}"))
+}
+
+fn is_shown(arg: &Arg) -> bool {
+    arg.is_required_set() || arg.is_positional()
 }
 
 fn spelled(arg: &Arg) -> String {
@@ -31,6 +30,7 @@ fn spelled(arg: &Arg) -> String {
     let value = value.map_or_else(|| arg.get_id().as_str().to_uppercase(), ToString::to_string);
     match arg.get_long() {
         Some(flag) => format!("--{flag} <{value}>"),
+        None if !arg.is_required_set() => format!("[{value}]..."),
         None => format!("<{value}>"),
     }
 }

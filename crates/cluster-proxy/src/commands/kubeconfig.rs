@@ -10,7 +10,7 @@ use cluster_proxy_runtime::error::StartError;
 use serde_json::{Value, json};
 
 use crate::commands::credential::ServiceAccountName;
-use crate::commands::hub::{Credentials, Hub, HubFlags};
+use crate::commands::hub::{Credentials, Hub, HubFlags, KUBECONFIG};
 
 mod clusters;
 mod document;
@@ -163,7 +163,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         credential: &credential,
     };
     let text = if merge {
-        let path = file::target(output_file)?;
+        let target = file::Target::find(output_file, std::env::var_os(KUBECONFIG))?;
+        let names: Vec<_> = cluster.iter().map(|it| entries.name(it)).collect();
+        target.hides_nothing(&names)?;
+        let path = target.path;
         let changes = file::update(&path, |document| merge::into(document, &entries, &cluster))?;
         report(&path, &changes, output)?
     } else {

@@ -1,6 +1,7 @@
 //! The kubeconfig that is written into: locked as kubectl locks it, replaced at once, for its
 //! owner's eyes.
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
@@ -11,24 +12,70 @@ use cluster_proxy_runtime::error::StartError;
 use serde_json::Value;
 
 use super::document;
-use crate::commands::hub::{KUBECONFIG, listed, usual};
+use crate::commands::hub::{listed, usual};
 
-/// The file to write into: the one asked for, else the one that kubectl would take.
-pub(super) fn target(asked: Option<PathBuf>) -> Result<PathBuf, StartError> {
-    let path = match asked {
-        Some(path) => std::path::absolute(&path)
-            .map_err(|error| StartError::failed(format_args!("{}: {error}", path.display())))?,
-        None => {
-            let mut listed = listed(std::env::var_os(KUBECONFIG))?;
-            let there = listed.iter().position(|path| path.exists());
-            match (there, listed.pop()) {
-                (Some(place), Some(last)) => listed.into_iter().nth(place).unwrap_or(last),
-                (None, Some(last)) => last,
-                (_, None) => usual()?,
+/// The file to write into, and the others that kubectl reads together with it.
+pub(super) struct Target {
+    pub(super) path: PathBuf,
+    others: Vec<PathBuf>,
+}
+
+impl Target {
+    /// The file that was asked for, else the one of `variable` that kubectl would take, else the
+    /// usual one.
+    pub(super) fn find(
+        asked: Option<PathBuf>,
+        variable: Option<OsString>,
+    ) -> Result<Self, StartError> {
+        if let Some(path) = asked {
+            let path = std::path::absolute(&path)
+                .map_err(|error| StartError::failed(format_args!("{}: {error}", path.display())))?;
+            return Ok(Self {
+                path: followed(path)?,
+                others: Vec::new(),
+            });
+        }
+        let mut others = listed(variable)?;
+        let place = others.iter().position(|path| path.exists());
+        let path = match (place, others.len().checked_sub(1)) {
+            (Some(place), _) | (None, Some(place)) => others.remove(place),
+            (None, None) => usual()?,
+        };
+        Ok(Self {
+            path: followed(path)?,
+            others,
+        })
+    }
+
+    /// Refuses names that another of the files has: of two entries, kubectl would see only one.
+    pub(super) fn hides_nothing(&self, names: &[String]) -> Result<(), StartError> {
+        for other in &self.others {
+            let failed = |cause: &dyn std::fmt::Display| {
+                StartError::failed(format_args!(
+                    "{}: {cause}; nothing is changed",
+                    other.display()
+                ))
+            };
+            let text = read(other).map_err(|cause| failed(&cause))?;
+            let document = document::parse(text.as_deref().unwrap_or_default());
+            let document = document.map_err(|cause| failed(&cause))?;
+            for list in ["clusters", "users", "contexts"] {
+                let entries = document[list].as_array().into_iter().flatten();
+                let mut known = entries.filter_map(|entry| entry["name"].as_str());
+                if let Some(name) = known.find(|known| names.iter().any(|name| name == known)) {
+                    return Err(failed(&format_args!(
+                        "it has {name:?} among its {list}, and $KUBECONFIG lists it: give others \
+                         with --prefix, or choose it with --output-file"
+                    )));
+                }
             }
         }
-    };
-    // A link stays one; what it leads to is replaced.
+        Ok(())
+    }
+}
+
+/// A link stays one; what it leads to is replaced.
+fn followed(path: PathBuf) -> Result<PathBuf, StartError> {
     match path.canonicalize() {
         Ok(path) => Ok(path),
         Err(_) if path.symlink_metadata().is_err() => Ok(path),

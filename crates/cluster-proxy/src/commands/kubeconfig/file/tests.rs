@@ -86,10 +86,11 @@ fn a_link_stays_a_link_and_one_to_nowhere_is_refused() {
     let folder = folder();
     let (real, link) = (folder.path().join("real"), folder.path().join("link"));
     symlink(&real, &link).expect("a link");
-    let refused = target(Some(link.clone())).expect_err("nowhere").to_string();
+    let refused = Target::find(Some(link.clone()), None);
+    let refused = refused.err().expect("nowhere").to_string();
     assert!(refused.contains("leads nowhere"), "{refused}");
     fs::write(&real, "kind: Config\n").expect("written");
-    let path = target(Some(link.clone())).expect("a target");
+    let path = Target::find(Some(link.clone()), None).expect("there").path;
     update(&path, set_current).expect("written");
     assert!(link.symlink_metadata().expect("there").is_symlink());
     assert!(
@@ -112,4 +113,34 @@ fn a_lock_is_waited_for_and_named_if_it_stays() {
     drop(held);
     assert_eq!(waiting.join().expect("no panic"), Ok(()));
     assert!(names(folder.path()).is_empty());
+}
+
+#[test]
+fn of_several_the_first_that_is_there_is_taken_and_no_other_is_hidden() {
+    let folder = folder();
+    let folder = folder.path().canonicalize().expect("there");
+    let [missing, first, second] = ["missing", "first", "second"].map(|name| folder.join(name));
+    fs::write(&first, "kind: Config\n").expect("written");
+    fs::write(
+        &second,
+        "contexts: [{name: a, context: {cluster: a, user: a}}]\n",
+    )
+    .expect("written");
+    let find = |paths: &[&PathBuf]| {
+        let variable = std::env::join_paths(paths).expect("a list");
+        Target::find(None, Some(variable)).expect("a target")
+    };
+    let target = find(&[&missing, &first, &second]);
+    assert_eq!(target.path, first);
+    target.hides_nothing(&["b".to_owned()]).expect("free");
+    let refused = target.hides_nothing(&["b".to_owned(), "a".to_owned()]);
+    let refused = refused.expect_err("taken").to_string();
+    assert!(
+        refused.contains("\"a\" among its contexts") && refused.contains("--prefix"),
+        "{refused}"
+    );
+    let own = find(&[&second, &first]);
+    own.hides_nothing(&["a".to_owned()])
+        .expect("it is in the file itself");
+    assert_eq!(find(&[&missing]).path, missing);
 }
