@@ -5,13 +5,13 @@ mod hub;
 mod user_server;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
-/// Runs the program to its end, with a home of its own.
-fn cluster_proxy(home: &Path, arguments: &[&str]) -> Output {
+/// The program, with a home of its own.
+fn program(home: &Path, arguments: &[&str]) -> Command {
     let mut program = Command::new("timeout");
     program
         .arg("60")
@@ -22,19 +22,24 @@ fn cluster_proxy(home: &Path, arguments: &[&str]) -> Output {
     for variable in ["HTTPS_PROXY", "https_proxy"] {
         program.env_remove(variable);
     }
-    program.output().expect("the program starts")
+    program
 }
 
 /// What it prints when all goes well.
 fn printed(home: &Path, arguments: &[&str]) -> String {
-    let output = cluster_proxy(home, arguments);
-    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    printed_by(program(home, arguments))
+}
+
+fn printed_by(mut program: Command) -> String {
+    let output = program.output().expect("the program starts");
+    assert!(output.status.success(), "{program:?}: {output:?}");
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
 /// The one line and the exit code of a failure. Nothing is printed beside it.
 fn failure(home: &Path, arguments: &[&str]) -> (String, Option<i32>) {
-    let output = cluster_proxy(home, arguments);
+    let output = program(home, arguments).output();
+    let output = output.expect("the program starts");
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(output.stdout.is_empty(), "{arguments:?} printed something");
     assert_eq!(said.lines().count(), 1, "{said}");

@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{client, printed};
+use crate::{client, printed, printed_by, program};
 
 /// A hub, a managed cluster and all roles; the folder with the user's token, the CA and more.
 struct Quickstart {
@@ -120,6 +120,7 @@ async fn contexts_reach_the_managed_cluster_with_every_kind_of_hub_credential() 
     assert!(text.contains("current-context: file"), "{text}");
     let mode = std::fs::metadata(&config).expect("there").permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
+    several_files(&quickstart, home.path(), ca).await;
     // Who asks is the hub user, with that user's rights.
     let secrets: Api<Secret> = Api::namespaced(client(&config, "file-managed").await, "default");
     let refused = secrets
@@ -132,4 +133,32 @@ async fn contexts_reach_the_managed_cluster_with_every_kind_of_hub_credential() 
     assert_eq!(status.code, 403);
     let user = "cluster:hub:system:serviceaccount:open-cluster-management-hub:test-sa";
     assert!(status.message.contains(user), "{}", status.message);
+}
+
+/// A hub whose kubeconfig is in two files of `$KUBECONFIG`.
+async fn several_files(quickstart: &Quickstart, home: &Path, ca: &str) {
+    let mut all: Value = serde_json::from_str(&quickstart.hub_kubeconfig()).expect("JSON");
+    let users = home.join("users");
+    let rest = home.join("rest");
+    let text = json!({"users": all["users"].take()}).to_string();
+    std::fs::write(&users, text).expect("written");
+    std::fs::write(&rest, all.to_string()).expect("written");
+    let arguments = [
+        "kubeconfig",
+        "managed",
+        "--merge",
+        "--server",
+        &quickstart.server,
+        "--certificate-authority",
+        ca,
+    ];
+    let list = std::env::join_paths([&rest, &users]).expect("a list");
+    let mut program = program(home, &arguments);
+    program.env("KUBECONFIG", list);
+    let said = printed_by(program);
+    assert_eq!(
+        said,
+        format!("context managed added ({})\n", rest.display())
+    );
+    assert_eq!(pods(&rest, "managed").await.len(), 2);
 }
