@@ -6,6 +6,9 @@ mod agents;
 mod certs;
 mod completion;
 mod controllers;
+mod credential;
+mod hub;
+mod kubeconfig;
 mod lease_flags;
 mod manager;
 mod proxy_agent;
@@ -31,6 +34,8 @@ pub(crate) enum Command {
     Manager(manager::Args),
     Controllers(controllers::Args),
     Agents(agents::Args),
+    Kubeconfig(kubeconfig::Args),
+    Credential(credential::Args),
     Certs(certs::Args),
     Completion(completion::Args),
 }
@@ -48,6 +53,8 @@ impl Command {
             Self::Manager(_) => "manager",
             Self::Controllers(_) => "controllers",
             Self::Agents(_) => "agents",
+            Self::Kubeconfig(_) => "kubeconfig",
+            Self::Credential(_) => "credential",
             Self::Certs(_) => "certs",
             Self::Completion(_) => "completion",
         }
@@ -65,6 +72,8 @@ impl Command {
             Self::Manager(args) => Box::pin(manager::run(args)).await,
             Self::Controllers(args) => Box::pin(controllers::run(args)).await,
             Self::Agents(args) => agents::run(args).await,
+            Self::Kubeconfig(args) => Box::pin(kubeconfig::run(args)).await,
+            Self::Credential(args) => Box::pin(credential::run(args)).await,
             Self::Certs(args) => certs::run(args),
             Self::Completion(args) => completion::run(args),
         }

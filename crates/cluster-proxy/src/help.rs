@@ -8,7 +8,7 @@ pub(crate) const COLUMNS: usize = 80;
 /// What a command cannot do without, in lines that are not too long.
 pub(crate) fn usage(command: &Command) -> String {
     let mut lines = vec![format!("cluster-proxy {} [OPTIONS]", command.get_name())];
-    for arg in command.get_arguments().filter(|arg| arg.is_required_set()) {
+    for arg in command.get_arguments().filter(|arg| is_shown(arg)) {
         let arg = spelled(arg);
         let last = lines.last_mut().expect("there is a first");
         if INDENT.len() + last.len() + 1 + arg.len() <= COLUMNS {
@@ -21,11 +21,16 @@ pub(crate) fn usage(command: &Command) -> String {
     lines.join(&format!("\n{INDENT}"))
 }
 
+fn is_shown(arg: &Arg) -> bool {
+    arg.is_required_set() || arg.is_positional()
+}
+
 fn spelled(arg: &Arg) -> String {
     let value = arg.get_value_names().and_then(|names| names.first());
     let value = value.map_or_else(|| arg.get_id().as_str().to_uppercase(), ToString::to_string);
     match arg.get_long() {
         Some(flag) => format!("--{flag} <{value}>"),
+        None if !arg.is_required_set() => format!("[{value}]..."),
         None => format!("<{value}>"),
     }
 }
@@ -47,6 +52,9 @@ pub(crate) fn environment(command: &Command) -> String {
             .filter(|arg| !arg.is_hide_short_help_set());
         own.any(|arg| arg.get_id() == flag)
     };
+    if takes("context") {
+        add("KUBECONFIG", "--kubeconfig, where it is not given");
+    }
     if takes("kubeconfig") {
         add(
             "KUBERNETES_SERVICE_HOST, _PORT",

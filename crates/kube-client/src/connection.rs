@@ -76,6 +76,20 @@ impl Connection {
         Self::new(kubeconfig::load(file, context)?, proxies)
     }
 
+    /// The connection that the kubeconfig `text` describes, as [`Self::from_kubeconfig`]. `file`
+    /// stands in errors, and relative paths are beside it.
+    ///
+    /// # Errors
+    /// As [`Self::from_kubeconfig`].
+    pub fn from_kubeconfig_text(
+        file: FlagFile,
+        text: &str,
+        context: Option<&str>,
+    ) -> Result<Self, ConnectionError> {
+        let source = kubeconfig::parse(file, text, context)?;
+        Self::new(source, &Proxies::from_environment()?)
+    }
+
     /// The connection of this pod to its own cluster. No HTTP proxy leads there, whatever the
     /// environment says: the address is a Service's, which a proxy outside cannot reach. (Go's
     /// clients take the proxy unless `NO_PROXY` names that address.)

@@ -25,8 +25,17 @@ pub(crate) fn load(file: FlagFile, context: Option<&str>) -> Result<Source, Conn
             file: file.clone(),
             source,
         })?;
+    parse(file, &text, context)
+}
+
+/// Reads the kubeconfig `text`. `file` stands in errors, and relative paths are beside it.
+pub(crate) fn parse(
+    file: FlagFile,
+    text: &str,
+    context: Option<&str>,
+) -> Result<Source, ConnectionError> {
     let reader = Reader { file };
-    let kubeconfig = reader.parse(&text)?;
+    let kubeconfig = reader.parse(text)?;
     reader.resolve(&kubeconfig, context)
 }
 
