@@ -1,19 +1,23 @@
 //! A program that is spoken to line by line.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 /// Lines not yet asked for; beyond them the program waits.
 const LINES_KEPT: usize = 1_000;
 
+/// Between two looks whether it has ended.
+const INTERVAL: Duration = Duration::from_millis(20);
+
 /// Killed when it is dropped.
 pub(crate) struct Conversation {
     child: Child,
-    stdin: ChildStdin,
+    /// None once everything is said.
+    stdin: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
@@ -25,7 +29,7 @@ impl Conversation {
             .stdout(Stdio::piped())
             .spawn()
             .context("begin a conversation")?;
-        let stdin = child.stdin.take().context("no standard input")?;
+        let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("no standard output")?;
         let (sender, lines) = sync_channel(LINES_KEPT);
         // Ends with the program, or with the first line that nobody is there for.
@@ -45,8 +49,21 @@ impl Conversation {
     }
 
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
-        writeln!(self.stdin, "{line}").with_context(|| format!("say {line:?}"))?;
-        self.stdin.flush().context("say it at once")
+        let stdin = self.stdin.as_mut().context("no standard input")?;
+        writeln!(stdin, "{line}").with_context(|| format!("say {line:?}"))
+    }
+
+    /// The end of its standard input, which is to be its own end too.
+    pub(crate) fn end(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.stdin = None;
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(Instant::now() < end, "it has not ended within {limit:?}");
+            std::thread::sleep(INTERVAL);
+        }
     }
 
     /// Waits for a line with this text.

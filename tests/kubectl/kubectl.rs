@@ -15,6 +15,10 @@ const LIMIT_SECONDS: &str = "60";
 /// What `timeout` says of a command that did.
 const TIMED_OUT: i32 = 124;
 
+/// The names of the two versions.
+pub(crate) const OLD: &str = "old";
+pub(crate) const NEW: &str = "new";
+
 pub(crate) struct Client {
     name: &'static str,
     program: PathBuf,
@@ -118,6 +122,10 @@ impl Way<'_> {
             .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", &websocket)
             .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", &websocket)
             .stdin(Stdio::null());
+    }
+
+    pub(crate) fn is_old(&self) -> bool {
+        self.client.name == OLD
     }
 
     pub(crate) fn program(&self) -> &Path {

@@ -12,9 +12,12 @@ use crate::setting::{MAPPED_USER, NAMESPACE, Setting, WORKER};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// 120 objects of 40 kB.
-const MANY: usize = 120;
-const SIZE: usize = 40_000;
+/// 60 objects of 80 kB.
+const MANY: usize = 60;
+const SIZE: usize = 80_000;
+
+/// Objects a request.
+const CHUNK: usize = 15;
 
 /// What must read alike through cluster-proxy and past it, errors included.
 const ALIKE: &[&[&str]] = &[
@@ -96,9 +99,10 @@ fn alike(way: &Way<'_>, arguments: &[&str]) {
     );
 }
 
-/// kubectl takes a raw path for the whole path, whatever the server's URL has.
+/// Before 1.35 kubectl takes a raw path for the whole path, whatever the server's URL has.
 pub(crate) fn raw(setting: &Setting) -> Result<()> {
     for way in setting.versions() {
+        let prefix = if way.is_old() { "/managed" } else { "" };
         let paths = [
             "/version".to_owned(),
             "/openapi/v2".to_owned(),
@@ -107,13 +111,13 @@ pub(crate) fn raw(setting: &Setting) -> Result<()> {
         ];
         for path in &paths {
             eventually_blocking(LIMIT, format!("{way}: {path} is the same"), || {
-                let through = way.kubectl(&["get", "--raw", &format!("/managed{path}")])?;
+                let through = way.kubectl(&["get", "--raw", &format!("{prefix}{path}")])?;
                 let direct = way.directly(&["get", "--raw", path])?;
                 ensure!(!through.is_empty() && through == direct, "{through}");
                 Ok(())
             });
         }
-        let said = way.ask(&["get", "--raw", "/managed/nonsense"])?;
+        let said = way.ask(&["get", "--raw", &format!("{prefix}/nonsense")])?;
         ensure!(
             said.code == Some(1) && said.stderr.contains("(NotFound)"),
             "{way}: {said:?}"
@@ -134,6 +138,8 @@ pub(crate) fn large_lists(setting: &Setting) -> Result<()> {
         })
         .collect();
     let list = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": items });
+    let chunk_size = format!("--chunk-size={CHUNK}");
+    let limit = format!("limit={CHUNK}");
     let first = setting.versions().next().context("no kubectl")?;
     first.with_input(&here(&["create", "-f", "-"]), list.to_string().as_bytes())?;
     for way in setting.versions() {
@@ -144,16 +150,16 @@ pub(crate) fn large_lists(setting: &Setting) -> Result<()> {
             "{way}: the whole list differs: {} bytes",
             through.len()
         );
-        let chunks = [&all[..], &["--chunk-size=25", "-v=6"]].concat();
+        let chunks = [&all[..], &["-v=6", chunk_size.as_str()]].concat();
         let said = way.ask(&chunks)?;
         ensure!(
             said.code == Some(0) && said.stdout == through,
             "{way}: {}",
             said.stderr
         );
-        let asked = said.stderr.matches("limit=25").count();
+        let asked = said.stderr.matches(&limit).count();
         ensure!(
-            asked >= MANY.div_ceil(25),
+            asked >= MANY / CHUNK,
             "{way}: {asked} requests: {}",
             said.stderr
         );

@@ -10,7 +10,7 @@ use cluster_proxy_testkit::lab::{Cluster, Lab};
 use tempfile::TempDir;
 
 use crate::idle::Idle;
-use crate::kubectl::{Client, Transport, Way};
+use crate::kubectl::{Client, NEW, OLD, Transport, Way};
 
 pub(crate) const NAMESPACE: &str = "kubectl-suite";
 pub(crate) const MAPPED_USER: &str = "cluster:hub:system:serviceaccount:kubectl-suite:operator";
@@ -52,8 +52,8 @@ impl Setting {
     pub(crate) fn new() -> Result<Self> {
         let lab = Lab::get()?;
         let clients = [
-            Client::from_environment("old", "LAB_KUBECTL_OLD")?,
-            Client::from_environment("new", "LAB_KUBECTL_NEW")?,
+            Client::from_environment(OLD, "LAB_KUBECTL_OLD")?,
+            Client::from_environment(NEW, "LAB_KUBECTL_NEW")?,
         ];
         forget(&lab, true)?;
         for cluster in [&lab.hub, &lab.managed] {

@@ -119,8 +119,8 @@ pub(crate) fn terminal(setting: &Setting) -> Result<()> {
         std::fs::write(
             &script,
             format!(
-                "stty rows 40 cols 132\n\
-                 (sleep 2; stty rows 50 cols 100) &\n\
+                "stty rows 40 cols 132 </dev/tty\n\
+                 (sleep 2; stty rows 50 cols 100 </dev/tty) &\n\
                  \"$KUBECTL\" exec -it {} {WORKER} -- sh -c '{remote}'\n\
                  code=$?\nwait\nexit $code\n",
                 here(&[]).join(" ")
@@ -165,7 +165,7 @@ pub(crate) fn run(setting: &Setting) -> Result<()> {
     let image = format!("--image={}", setting.lab.tools_image());
     for way in setting.ways() {
         let name = format!("run-{way}");
-        let arguments = here(&[
+        let command = way.endless(&here(&[
             "run",
             &name,
             "-i",
@@ -174,15 +174,24 @@ pub(crate) fn run(setting: &Setting) -> Result<()> {
             "--restart=Never",
             "--image-pull-policy=Never",
             &image,
-            "--grace-period=0",
-            "--force",
+            "--grace-period=1",
+            "--command",
             "--",
             "sh",
             "-c",
-            "read -r word; echo it said $word",
-        ]);
-        let printed = way.with_input(&arguments, b"something\n")?;
-        ensure!(printed.contains("it said something\n"), "{way}: {printed}");
+            "while read -r word; do echo heard $word; done; echo the end",
+        ]));
+        let mut conversation = Conversation::begin(command)?;
+        for word in ["one", "two"] {
+            conversation.say(word)?;
+            let heard = conversation.hear(&format!("heard {word}"), LIMIT);
+            heard.with_context(|| way.tag())?;
+        }
+        let status = conversation.end(LIMIT).with_context(|| way.tag())?;
+        ensure!(status.success(), "{way}: {status}");
+        conversation
+            .hear("the end", LIMIT)
+            .with_context(|| way.tag())?;
         let said = way.ask_directly(&here(&["get", "pod", &name]))?;
         ensure!(said.stderr.contains("(NotFound)"), "{way}: {said:?}");
     }
@@ -194,7 +203,7 @@ pub(crate) fn debug(setting: &Setting) -> Result<()> {
     let image = format!("--image={}", setting.lab.tools_image());
     for way in setting.ways() {
         let container = format!("debug-{way}");
-        let arguments = here(&[
+        let command = way.endless(&here(&[
             "debug",
             WORKER,
             "-i",
@@ -208,13 +217,17 @@ pub(crate) fn debug(setting: &Setting) -> Result<()> {
             "--",
             "sh",
             "-c",
-            "read -r word; echo it said $word; tr \"\\0\" \" \" </proc/1/cmdline",
-        ]);
-        let printed = way.with_input(&arguments, b"something\n")?;
-        ensure!(
-            printed.contains("it said something\n") && printed.contains("echo line"),
-            "{way}: {printed}"
-        );
+            "while read -r word; do echo heard $word of $(tr \"\\0\" \" \" </proc/1/cmdline); done",
+        ]));
+        let mut conversation = Conversation::begin(command)?;
+        for word in ["one", "two"] {
+            conversation.say(word)?;
+            let heard = conversation.hear(&format!("heard {word}"), LIMIT);
+            let heard = heard.with_context(|| way.tag())?;
+            ensure!(heard.contains("echo line"), "{way}: {heard}");
+        }
+        let status = conversation.end(LIMIT).with_context(|| way.tag())?;
+        ensure!(status.success(), "{way}: {status}");
     }
     Ok(())
 }
