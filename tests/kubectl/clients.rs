@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_tests::http::curl;
 
 use crate::kubectl::here;
-use crate::setting::{MAPPED_USER, NAMESPACE, Setting};
+use crate::setting::{MAPPED_USER, NAMESPACE, Setting, WEB, WORKER};
 
 pub(crate) fn curl_versions(setting: &Setting) -> Result<()> {
     let url = format!("{}/managed", setting.installation.url());
@@ -64,6 +64,37 @@ pub(crate) fn curl_versions(setting: &Setting) -> Result<()> {
         ensure!(answer.code == 200, "{flag}: {answer:?}");
         ask(&path, &[])?.status_message(404, "NotFound")?;
     }
+    Ok(())
+}
+
+/// client.py beside this file, with the modules that tests/run has installed.
+pub(crate) fn python(setting: &Setting) -> Result<()> {
+    let modules = std::env::var_os("CLUSTER_PROXY_PYTHON_CLIENT")
+        .context("CLUSTER_PROXY_PYTHON_CLIENT is not set (tests/run kubectl)")?;
+    let program = setting.file("client.py");
+    std::fs::write(&program, include_str!("client.py"))?;
+    let output = setting
+        .lab
+        .hub
+        .command("timeout")
+        .args(["--kill-after=2", "60", "python3"])
+        .arg(program)
+        .arg(&setting.kubeconfig)
+        .args([NAMESPACE, WORKER, WEB])
+        .env("PYTHONPATH", modules)
+        .env("NO_PROXY", "*")
+        .stdin(Stdio::null())
+        .output()
+        .context("run python3")?;
+    let (printed, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    ensure!(
+        output.status.success() && printed == "all of it works\n",
+        "{}: {printed}{errors}",
+        output.status
+    );
     Ok(())
 }
 

@@ -115,12 +115,12 @@ pub(crate) fn transports(setting: &Setting) -> Result<()> {
 pub(crate) fn terminal(setting: &Setting) -> Result<()> {
     for way in setting.ways() {
         let script = setting.file(&format!("terminal-{way}"));
-        let remote = "for i in $(seq 40); do stty size; sleep 0.1; done; tty; exit 3";
+        let remote = "for i in $(seq 25); do stty size; sleep 0.1; done; tty; exit 3";
         std::fs::write(
             &script,
             format!(
                 "stty rows 40 cols 132 </dev/tty\n\
-                 (sleep 2; stty rows 50 cols 100 </dev/tty) &\n\
+                 (sleep 1; stty rows 50 cols 100 </dev/tty) &\n\
                  \"$KUBECTL\" exec -it {} {WORKER} -- sh -c '{remote}'\n\
                  code=$?\nwait\nexit $code\n",
                 here(&[]).join(" ")
