@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The Go builds: kubelab (Kubernetes, etcd and kubectl in one program) and
-# CoreDNS for every lab; OCM, cert-manager, helm and the konnectivity programs
-# for those who ask for them.
+# CoreDNS for every lab; OCM, cert-manager, helm, the konnectivity programs and
+# kubectl of two more versions for those who ask for them.
 # Results lie in the cache under a name made of the hash of all they depend on,
 # so a changed go.mod builds anew and branches do not fight.
 
@@ -10,32 +10,37 @@ CERT_MANAGER_VERSION=v1.11.5
 KONNECTIVITY_VERSION=v0.36.0
 KUBERNETES_VERSION=v1.35.4
 HELM_VERSION=v3.22.0
+# Older and newer than the clusters.
+KUBECTL_OLD_VERSION=v1.32.3
+KUBECTL_NEW_VERSION=v1.37.2
 OCM_VERSION=v1.0.0
 declare -A MODULE_VERSION=(
     [cert-manager]=$CERT_MANAGER_VERSION
     [coredns]=$COREDNS_VERSION
     [helm]=$HELM_VERSION
     [konnectivity]=$KONNECTIVITY_VERSION
+    [kubectl-new]=$KUBECTL_NEW_VERSION
+    [kubectl-old]=$KUBECTL_OLD_VERSION
     [kubelab]=$KUBERNETES_VERSION
     [ocm]=$OCM_VERSION
 )
 
 KUBELAB_PROGRAMS=(etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 
-# The version that every component and kubectl report; without these they say
-# v0.0.0-master.
-kubelab_ldflags() {
-    local server=k8s.io/component-base/version client=k8s.io/client-go/pkg/version package
+# kubernetes_ldflags VERSION: the version that every component and kubectl
+# report; without these they say v0.0.0-master.
+kubernetes_ldflags() {
+    local server=k8s.io/component-base/version client=k8s.io/client-go/pkg/version package minor=${1#v1.}
     printf '%s' "-s -w"
     for package in $server $client; do
-        printf ' -X %s' "$package.gitVersion=$KUBERNETES_VERSION" "$package.gitMajor=1" \
-            "$package.gitMinor=35" "$package.gitTreeState=clean"
+        printf ' -X %s' "$package.gitVersion=$1" "$package.gitMajor=1" \
+            "$package.gitMinor=${minor%%.*}" "$package.gitTreeState=clean"
     done
 }
 
 module_ldflags() {
     case $1 in
-    kubelab) kubelab_ldflags ;;
+    kubelab | kubectl-*) kubernetes_ldflags "${MODULE_VERSION[$1]}" ;;
     helm) printf '%s' "-s -w -X helm.sh/helm/v3/internal/version.version=$HELM_VERSION" ;;
     ocm) printf '%s' "-s -w -X open-cluster-management.io/ocm/pkg/version.versionFromGit=$OCM_VERSION" ;;
     cert-manager) printf '%s' "-s -w -X github.com/cert-manager/cert-manager/pkg/util.AppVersion=$CERT_MANAGER_VERSION" ;;
@@ -73,12 +78,21 @@ build_levels() {
     build_helm
     build_cert_manager
     build_konnectivity
+    build_kubectl
 }
 
 build_ocm() { go_build ocm "5 min on 2 idle cores"; }
 build_helm() { go_build helm "3 min on 2 idle cores"; }
 build_cert_manager() { go_build cert-manager "4 min on 2 idle cores"; }
 build_konnectivity() { go_build konnectivity "2 min on 2 idle cores"; }
+
+build_kubectl() {
+    go_build kubectl-old "3 min on 2 idle cores"
+    go_build kubectl-new "3 min on 2 idle cores"
+}
+
+# kubectl_program old|new
+kubectl_program() { printf '%s/kubectl-%s' "$(build_dir "kubectl-$1")" "$1"; }
 
 konnectivity_dir() { build_dir konnectivity; }
 

@@ -247,7 +247,8 @@ environment() {
         [LAB_HUB_KUBECONFIG]=$(kubeconfig_of hub) [LAB_MANAGED_KUBECONFIG]=$(kubeconfig_of managed)
         [LAB_HUB_IP]=${NODE_IP[hub]} [LAB_MANAGED_IP]=${NODE_IP[managed]}
         [LAB_HUB_NETNS]=$(netns_of hub) [LAB_MANAGED_NETNS]=$(netns_of managed)
-        [LAB_HELM]=$(helm_program) [LAB_KONNECTIVITY]=$(konnectivity_dir) [LAB_KUBECTL]=$(kubelab_dir)/kubectl [LAB_TOOLS_IMAGE]=$TOOLS_IMAGE
+        [LAB_HELM]=$(helm_program) [LAB_KONNECTIVITY]=$(konnectivity_dir) [LAB_KUBECTL]=$(kubelab_dir)/kubectl
+        [LAB_KUBECTL_OLD]=$(kubectl_program old) [LAB_KUBECTL_NEW]=$(kubectl_program new) [LAB_TOOLS_IMAGE]=$TOOLS_IMAGE
         [LAB_STATE]=$STATE
     )
     local name names=()
