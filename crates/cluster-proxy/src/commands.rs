@@ -7,6 +7,8 @@ mod certs;
 mod completion;
 mod controllers;
 mod credential;
+mod doctor;
+mod http_request;
 mod hub;
 mod kubeconfig;
 mod lease_flags;
@@ -34,6 +36,7 @@ pub(crate) enum Command {
     Manager(manager::Args),
     Controllers(controllers::Args),
     Agents(agents::Args),
+    Doctor(doctor::Args),
     Kubeconfig(kubeconfig::Args),
     Credential(credential::Args),
     Certs(certs::Args),
@@ -53,6 +56,7 @@ impl Command {
             Self::Manager(_) => "manager",
             Self::Controllers(_) => "controllers",
             Self::Agents(_) => "agents",
+            Self::Doctor(_) => "doctor",
             Self::Kubeconfig(_) => "kubeconfig",
             Self::Credential(_) => "credential",
             Self::Certs(_) => "certs",
@@ -72,6 +76,7 @@ impl Command {
             Self::Manager(args) => Box::pin(manager::run(args)).await,
             Self::Controllers(args) => Box::pin(controllers::run(args)).await,
             Self::Agents(args) => agents::run(args).await,
+            Self::Doctor(args) => Box::pin(doctor::run(args)).await,
             Self::Kubeconfig(args) => Box::pin(kubeconfig::run(args)).await,
             Self::Credential(args) => Box::pin(credential::run(args)).await,
             Self::Certs(args) => certs::run(args),

@@ -5,17 +5,17 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bytes::Bytes;
 use clap::ValueEnum;
 use cluster_proxy_proxy_server::ServerStatus;
 use cluster_proxy_runtime::error::StartError;
 use cluster_proxy_runtime::flags::HostPort;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::commands::http_request::exchange;
 
 mod table;
 
@@ -76,8 +76,13 @@ async fn ask(address: &HostPort) -> Result<ServerStatus, String> {
         }
         Err(_) => return Err(at(&"no connection within 10 s")),
     };
-    let exchange = timeout(LIMIT, exchange(socket, address)).await;
-    let (status, body) = exchange
+    let request = Request::get(STATUS_PATH)
+        .header(http::header::HOST, address.to_string())
+        .header(http::header::CONNECTION, "close")
+        .body(Full::default())
+        .map_err(|error| at(&error))?;
+    let (status, body) = timeout(LIMIT, exchange(socket, request, MAX_BODY_BYTES))
+        .await
         .map_err(|_| at(&"it took the connection and did not answer within 10 s"))?
         .map_err(|error| {
             at(&format_args!(
@@ -95,34 +100,6 @@ async fn ask(address: &HostPort) -> Result<ServerStatus, String> {
             "what answers there is no proxy-server's admin port, or of another version: {error}"
         ))
     })
-}
-
-async fn exchange(
-    socket: TcpStream,
-    address: &HostPort,
-) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-    let request = Request::get(STATUS_PATH)
-        .header(http::header::HOST, address.to_string())
-        .header(http::header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
-    let asked = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
-            .collect()
-            .await?;
-        Ok((status, body.to_bytes()))
-    };
-    tokio::pin!(asked);
-    tokio::select! {
-        answer = &mut asked => answer,
-        ended = connection => {
-            ended?;
-            asked.await
-        }
-    }
 }
 
 /// To connect, and again to answer: it is on this machine, or a port-forward away.

@@ -17,7 +17,7 @@ mod document;
 mod entries;
 mod file;
 mod merge;
-mod user_server;
+pub(crate) mod user_server;
 
 use self::entries::{Credential, Entries};
 use self::merge::Change;

@@ -1,11 +1,9 @@
 //! From a kubeconfig that `kubeconfig --merge` wrote, through `quickstart`'s user-server.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
+use std::path::Path;
 
-use cluster_proxy_testkit::process::Running;
+use cluster_proxy_testkit::quickstart::Quickstart;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
@@ -13,57 +11,31 @@ use tempfile::TempDir;
 
 use crate::{client, printed, printed_by, program};
 
-/// A hub, a managed cluster and all roles; the folder with the user's token, the CA and more.
-struct Quickstart {
-    _running: Running,
-    folder: PathBuf,
-    server: String,
-}
-
-impl Quickstart {
-    fn start() -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_cluster-proxy"));
-        program.arg("quickstart");
-        let running = Running::start("quickstart", program).expect("it starts");
-        let line = running
-            .wait_for_line("curl --cacert", Duration::from_secs(60))
-            .expect("it tells how it is used");
-        let mut words = line.split_whitespace();
-        let ca = words.find(|word| word.ends_with("ca.crt")).expect("a CA");
-        let url = words.find(|word| word.starts_with("https://"));
-        let server = url.expect("a URL").split("/managed/").next().expect("one");
-        Self {
-            folder: Path::new(ca).parent().expect("a folder").to_owned(),
-            server: server.to_owned(),
-            _running: running,
-        }
-    }
-
-    /// The hub's kubeconfig of a user: with the token in a file, by an exec plugin, and inline.
-    fn hub_kubeconfig(&self) -> String {
-        let role = std::fs::read_to_string(self.folder.join("user-server.kubeconfig"));
-        let mut document: Value = serde_json::from_str(&role.expect("there")).expect("JSON");
-        let file = self.folder.join("user.token");
-        let token = std::fs::read_to_string(&file).expect("a token");
-        let plugin = format!(
-            r#"printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
-            "status":{{"token":"%s"}}}}' "$(cat {})""#,
-            file.display()
-        );
-        document["users"] = json!([
-            {"name": "file", "user": {"tokenFile": file}},
-            {"name": "inline", "user": {"token": token.trim()}},
-            {"name": "plugin", "user": {"exec": {
-                "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
-                "command": "sh", "args": ["-c", plugin],
-            }}},
-        ]);
-        let contexts = ["file", "inline", "plugin"]
-            .map(|user| json!({"name": user, "context": {"cluster": "hub", "user": user}}));
-        document["contexts"] = json!(contexts);
-        document["current-context"] = json!("file");
-        document.to_string()
-    }
+/// The hub's kubeconfig of a user: with the token in a file, by an exec plugin, and inline.
+fn hub_kubeconfig(quickstart: &Quickstart) -> String {
+    let folder = &quickstart.folder;
+    let role = std::fs::read_to_string(folder.join("user-server.kubeconfig"));
+    let mut document: Value = serde_json::from_str(&role.expect("there")).expect("JSON");
+    let file = folder.join("user.token");
+    let token = std::fs::read_to_string(&file).expect("a token");
+    let plugin = format!(
+        r#"printf '{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",
+        "status":{{"token":"%s"}}}}' "$(cat {})""#,
+        file.display()
+    );
+    document["users"] = json!([
+        {"name": "file", "user": {"tokenFile": file}},
+        {"name": "inline", "user": {"token": token.trim()}},
+        {"name": "plugin", "user": {"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+            "command": "sh", "args": ["-c", plugin],
+        }}},
+    ]);
+    let contexts = ["file", "inline", "plugin"]
+        .map(|user| json!({"name": user, "context": {"cluster": "hub", "user": user}}));
+    document["contexts"] = json!(contexts);
+    document["current-context"] = json!("file");
+    document.to_string()
 }
 
 async fn pods(kubeconfig: &Path, context: &str) -> Vec<String> {
@@ -78,11 +50,12 @@ async fn pods(kubeconfig: &Path, context: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn contexts_reach_the_managed_cluster_with_every_kind_of_hub_credential() {
     drop(cluster_proxy_identity::tls::install_crypto_provider());
-    let quickstart = Quickstart::start();
+    let program = Path::new(env!("CARGO_BIN_EXE_cluster-proxy"));
+    let quickstart = Quickstart::start(program).expect("it starts");
     let home = TempDir::new().expect("a folder");
     let config = home.path().join(".kube/config");
     std::fs::create_dir(home.path().join(".kube")).expect("made");
-    std::fs::write(&config, quickstart.hub_kubeconfig()).expect("written");
+    std::fs::write(&config, hub_kubeconfig(&quickstart)).expect("written");
     let ca = quickstart.folder.join("ca.crt");
     let ca = ca.to_str().expect("UTF-8");
 
@@ -137,7 +110,7 @@ async fn contexts_reach_the_managed_cluster_with_every_kind_of_hub_credential() 
 
 /// A hub whose kubeconfig is in two files of `$KUBECONFIG`.
 async fn several_files(quickstart: &Quickstart, home: &Path, ca: &str) {
-    let mut all: Value = serde_json::from_str(&quickstart.hub_kubeconfig()).expect("JSON");
+    let mut all: Value = serde_json::from_str(&hub_kubeconfig(quickstart)).expect("JSON");
     let users = home.join("users");
     let rest = home.join("rest");
     let text = json!({"users": all["users"].take()}).to_string();

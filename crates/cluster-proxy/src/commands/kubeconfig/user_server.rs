@@ -134,7 +134,7 @@ pub(super) async fn authority(
 }
 
 /// The CA in a file.
-pub(super) fn authority_of_file(file: &str) -> Result<String, StartError> {
+pub(crate) fn authority_of_file(file: &str) -> Result<String, StartError> {
     let failed = |cause: &dyn fmt::Display| {
         StartError::failed(format_args!("--certificate-authority {file}: {cause}"))
     };

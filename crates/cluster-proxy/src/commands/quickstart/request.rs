@@ -7,12 +7,13 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use cluster_proxy_identity::tls::ClientTls;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+
+use crate::commands::http_request::exchange;
 
 /// From dialling to the last byte.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -61,30 +62,13 @@ impl UserServer {
         let stream = TlsConnector::from(tls.config())
             .connect(name, socket)
             .await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let mut request = Request::get(path).header("host", self.address.to_string());
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        let request = request.body(Empty::<Bytes>::new())?;
-        let asked = async {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), MAX_BODY_BYTES)
-                .collect()
-                .await
-                .map_err(|error| anyhow::anyhow!("{error}"))?
-                .to_bytes();
-            anyhow::Ok((status, body))
-        };
-        tokio::pin!(asked);
-        tokio::select! {
-            answer = &mut asked => answer,
-            ended = connection => {
-                ended?;
-                asked.await
-            }
-        }
+        let request = request.body(Full::default())?;
+        exchange(stream, request, MAX_BODY_BYTES)
+            .await
+            .map_err(|error| anyhow::anyhow!("{error}"))
     }
 }
