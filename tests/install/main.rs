@@ -90,6 +90,8 @@ fn main() -> ExitCode {
                 "tokens of pods, and the managed cluster's own",
                 story::other_tokens,
             ),
+            ("whom a hub user may act as is asked", story::acting_as),
+            ("doctor finds the way well", story::doctor),
             (
                 "every certificate is its own cluster's",
                 controllers::certificates_are_per_cluster,

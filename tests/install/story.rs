@@ -196,14 +196,78 @@ pub(crate) fn other_tokens(setting: &Setting) -> Result<()> {
     Ok(())
 }
 
+/// By the rights that the agent has got, the managed cluster is asked, and says no.
+pub(crate) fn acting_as(setting: &Setting) -> Result<()> {
+    let token = test_token(setting)?;
+    let more = ["--header", "Impersonate-User: jane"];
+    let answer = ask_more(setting, &token, "open-cluster-management-agent", &more)?;
+    let message = answer.status_message(403, "Forbidden")?;
+    ensure!(
+        message.contains("may not impersonate users \"jane\""),
+        "{message}"
+    );
+    Ok(())
+}
+
+/// With the hub's objects as Open Cluster Management and the manager keep them.
+pub(crate) fn doctor(setting: &Setting) -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    let token = folder.path().join("token");
+    std::fs::write(&token, test_token(setting)?)?;
+    let secret = ["get", "secret", "cluster-proxy-user-serving-cert", "-o"];
+    let key = ["go-template={{index .data \"ca.crt\" | base64decode}}"];
+    let ca = folder.path().join("ca.crt");
+    std::fs::write(&ca, setting.hub(&[&secret[..], &key].concat())?)?;
+    let server = format!("https://{}:9092", user_server_ip(setting)?);
+    let steps = Setting::eventually("the way is well", || {
+        let mut doctor = setting.lab.hub.command(cluster_proxy_tests::program());
+        doctor
+            .args(["doctor", "managed", "-o", "json", "--server", &server])
+            .args(["--tls-server-name", "cluster-proxy-addon-user"])
+            .arg("--certificate-authority")
+            .arg(&ca)
+            .arg("--token-file")
+            .arg(&token)
+            .arg("--kubeconfig")
+            .arg(setting.lab.hub.kubeconfig());
+        let output = doctor.output()?;
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        ensure!(
+            output.status.success() && report["well"] == true,
+            "{report:#}"
+        );
+        let steps = report["steps"].as_array().context("no steps")?;
+        let strange = steps.iter().find(|step| step["state"] != "ok");
+        ensure!(strange.is_none(), "{report:#}");
+        Ok(steps.len())
+    });
+    ensure!(steps == 14, "{steps} steps");
+    Ok(())
+}
+
+fn test_token(setting: &Setting) -> Result<String> {
+    let token = ["-n", HUB_NAMESPACE, "create", "token", "test-sa"];
+    Ok(setting.lab.hub.kubectl(&token)?.trim().to_owned())
+}
+
+fn user_server_ip(setting: &Setting) -> Result<String> {
+    let service = "service/cluster-proxy-addon-user";
+    setting.hub(&["get", service, "-o", "jsonpath={.spec.clusterIP}"])
+}
+
 const HUB_NAMESPACE: &str = "open-cluster-management-hub";
 
 /// Asks for the pods of a namespace of `managed`, from the hub's node.
 fn ask_with(setting: &Setting, token: &str, namespace: &str) -> Result<Answer> {
-    let service = "service/cluster-proxy-addon-user";
-    let ip = setting.hub(&["get", service, "-o", "jsonpath={.spec.clusterIP}"])?;
+    ask_more(setting, token, namespace, &[])
+}
+
+fn ask_more(setting: &Setting, token: &str, namespace: &str, more: &[&str]) -> Result<Answer> {
+    let ip = user_server_ip(setting)?;
     let url = format!("https://{ip}:9092/managed/api/v1/namespaces/{namespace}/pods");
     let bearer = format!("Authorization: Bearer {}", token.trim());
     let arguments = ["--noproxy", "*", "--insecure", "--header", &bearer, &url];
+    let arguments = [&arguments[..], more].concat();
     curl(setting.lab.hub.command("curl"), &arguments)
 }
