@@ -36,7 +36,7 @@ pub enum ConfigMapState {
 }
 
 impl ConfigMapName {
-    /// Watches for ever, as `connection`'s user, who needs to get, list and watch this one
+    /// Watches for ever, as `connection`'s user, who needs to list and watch this one
     /// ConfigMap, and tells every change.
     pub async fn follow(&self, connection: &Connection, mut tell: impl FnMut(ConfigMapState)) {
         let api: Api<ConfigMap> = Api::namespaced(connection.watch_client(), &self.namespace);

@@ -268,13 +268,7 @@ impl Front for FakeApi {
 
 impl FakeApi {
     async fn review(&self, request: Request<Body>) -> Response<Body> {
-        let content = request
-            .into_body()
-            .collect()
-            .await
-            .expect("a whole body")
-            .to_bytes();
-        let review: Value = serde_json::from_slice(&content).expect("JSON");
+        let review = read_json(request).await;
         let token = review["spec"]["token"]
             .as_str()
             .expect("a token")
@@ -299,16 +293,10 @@ impl FakeApi {
     }
 
     async fn access(&self, request: Request<Body>) -> Response<Body> {
-        let content = request
-            .into_body()
-            .collect()
-            .await
-            .expect("a whole body")
-            .to_bytes();
+        let review = read_json(request).await;
         if *lock(&self.reviews) == Reviews::Failing {
             return answer_json(StatusCode::FORBIDDEN, &json!({ "message": "no right" }));
         }
-        let review: Value = serde_json::from_slice(&content).expect("JSON");
         let attributes = &review["spec"]["resourceAttributes"];
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let asked = format!(
@@ -379,6 +367,11 @@ impl FakeApi {
             _ => answer_json(StatusCode::OK, &json!({ "kind": "PodList", "items": [] })),
         }
     }
+}
+
+async fn read_json(request: Request<Body>) -> Value {
+    let content = request.into_body().collect().await.expect("a whole body");
+    serde_json::from_slice(&content.to_bytes()).expect("JSON")
 }
 
 /// Sends back what comes until its end, and then `bye`.

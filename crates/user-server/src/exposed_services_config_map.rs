@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 /// Where the list is kept.
 #[derive(Debug, Clone)]
 pub struct ExposedServicesConfigMap {
-    /// The hub, as somebody who may get, list and watch this one ConfigMap.
+    /// The hub, as somebody who may list and watch this one ConfigMap.
     pub hub: Connection,
     /// Which one.
     pub map: ConfigMapName,
