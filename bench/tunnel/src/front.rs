@@ -1,13 +1,17 @@
 //! How the load comes to a hub: which protocol, and one or many connections.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use cluster_proxy_identity::tls::ClientTls;
 use cluster_proxy_tunnel::dialer::Connection;
 use cluster_proxy_tunnel::{DialerConfig, DialerMetrics, ProxyServerDialer};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use crate::http1::CONNECT_LIMIT;
 use crate::{grpc, http1};
 
 /// The protocol between client and hub.
@@ -19,6 +23,8 @@ pub(crate) enum Protocol {
     Http2,
     /// konnectivity's `ProxyService`, a connection for each tunnel.
     Grpc,
+    /// Plain TCP to a port that stands for the target.
+    Tcp,
 }
 
 impl Protocol {
@@ -28,6 +34,7 @@ impl Protocol {
             Self::Http1 => "http-connect",
             Self::Http2 => "http2-connect",
             Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
         }
     }
 }
@@ -38,6 +45,7 @@ impl fmt::Display for Protocol {
             Self::Http1 => "CONNECT, HTTP/1.1",
             Self::Http2 => "CONNECT, HTTP/2",
             Self::Grpc => "gRPC",
+            Self::Tcp => "TCP",
         })
     }
 }
@@ -45,9 +53,19 @@ impl fmt::Display for Protocol {
 /// A way into one hub.
 #[derive(Debug, Clone)]
 pub(crate) enum Front {
-    Http1 { proxy: SocketAddr, tls: ClientTls },
-    Http2 { dialer: ProxyServerDialer },
-    Grpc { proxy: SocketAddr, tls: ClientTls },
+    Http1 {
+        proxy: SocketAddr,
+        tls: ClientTls,
+    },
+    Http2 {
+        dialer: ProxyServerDialer,
+    },
+    Grpc {
+        proxy: SocketAddr,
+        tls: ClientTls,
+    },
+    /// The port of each target.
+    Ports(BTreeMap<SocketAddr, SocketAddr>),
 }
 
 impl Front {
@@ -69,6 +87,7 @@ impl Front {
                     dialer: ProxyServerDialer::new(config, DialerMetrics::default())?,
                 }
             }
+            Protocol::Tcp => bail!("a port leads to one target"),
             Protocol::Grpc => Self::Grpc {
                 proxy,
                 tls: tls.with_alpn(&[b"h2"]),
@@ -85,6 +104,14 @@ impl Front {
                 Box::new(dialer.connect(&target).await?)
             }
             Self::Grpc { proxy, tls } => Box::new(grpc::dial(*proxy, tls, target).await?),
+            Self::Ports(ports) => {
+                let port = ports.get(&target).context("no port of that target")?;
+                let socket = timeout(CONNECT_LIMIT, TcpStream::connect(port))
+                    .await
+                    .context("no connection in time")??;
+                socket.set_nodelay(true)?;
+                Box::new(socket)
+            }
         })
     }
 }

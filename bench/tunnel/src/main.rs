@@ -14,6 +14,7 @@ mod memory;
 mod pattern;
 mod plot;
 mod process;
+mod rathole;
 mod relay;
 mod report;
 mod results;
@@ -62,6 +63,10 @@ struct Args {
     #[arg(long)]
     program: Option<std::path::PathBuf>,
 
+    /// rathole's program, which then takes part; docs/performance.md says how to build it.
+    #[arg(long)]
+    rathole: Option<std::path::PathBuf>,
+
     /// Folder for the report (Markdown and a plot), or `none`.
     #[arg(long, default_value = "bench/reports")]
     report: String,
@@ -98,6 +103,7 @@ async fn run(args: Args) -> Result<String> {
                 only: args.only,
                 memory: !args.no_memory,
                 program: args.program,
+                rathole: args.rathole,
                 report: (args.report != "none").then(|| args.report.into()),
             };
             let mut terminate = signal(SignalKind::terminate())?;

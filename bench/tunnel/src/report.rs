@@ -305,6 +305,7 @@ fn bar(contender: Contender, value: f64) -> Bar {
         Kind::OursGo | Kind::GoOurs => "#7e57c2",
         Kind::GoGrpc | Kind::GoConnect => "#e8710a",
         Kind::TwoHops | Kind::OneHop => "#9aa0a6",
+        Kind::Rathole => "#34a853",
     };
     Bar {
         name: contender.to_string(),

@@ -13,6 +13,7 @@ use crate::front::{Front, Protocol};
 use crate::load::{self, Sample};
 use crate::memory;
 use crate::process;
+use crate::rathole::Rathole;
 use crate::report::{Circumstances, Report};
 use crate::results::{Contender, Measure, Results};
 use crate::system::{Kind, System, Workshop};
@@ -26,6 +27,7 @@ pub(crate) struct Options {
     pub(crate) only: Vec<String>,
     pub(crate) memory: bool,
     pub(crate) program: Option<PathBuf>,
+    pub(crate) rathole: Option<PathBuf>,
     pub(crate) report: Option<PathBuf>,
 }
 
@@ -55,12 +57,16 @@ pub(crate) async fn run(options: Options) -> Result<String> {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("cluster-proxy"),
     };
-    let workshop = Workshop::new(program)?;
+    let mut workshop = Workshop::new(program)?;
+    let targets = Targets::new().await?;
+    if let Some(program) = options.rathole.clone() {
+        workshop.rathole = Some(Rathole::new(program, &workshop.certificates, &targets)?);
+    }
     let mut run = Run {
         duration: Duration::from_secs_f64(options.seconds),
         contenders: Vec::new(),
         workshop,
-        targets: Targets::new().await?,
+        targets,
         results: Results::default(),
         begin: Instant::now(),
         options,
@@ -96,7 +102,7 @@ struct Run {
     begin: Instant,
 }
 
-const ALL: [(Kind, Protocol); 9] = [
+const ALL: [(Kind, Protocol); 10] = [
     (Kind::Ours, Protocol::Http1),
     (Kind::Ours, Protocol::Http2),
     (Kind::OursGo, Protocol::Http2),
@@ -106,12 +112,19 @@ const ALL: [(Kind, Protocol); 9] = [
     (Kind::TwoHops, Protocol::Http1),
     (Kind::TwoHops, Protocol::Http2),
     (Kind::OneHop, Protocol::Http1),
+    (Kind::Rathole, Protocol::Tcp),
 ];
 
 /// Whether that load says something of that system.
 fn fits(measure: Measure, contender: Contender, ours_takes_http1: bool) -> bool {
     let Contender { kind, protocol } = contender;
     match measure {
+        // It takes no CONNECT.
+        Measure::Stock1 | Measure::Stock16 | Measure::Kept1 | Measure::Kept16
+            if kind == Kind::Rathole =>
+        {
+            false
+        }
         Measure::Kept1 | Measure::Kept16 => protocol == Protocol::Http2 && kind != Kind::OursGo,
         // Not how the floor is measured.
         _ if kind == Kind::TwoHops => protocol == Protocol::Http1,
@@ -175,6 +188,7 @@ impl Run {
             .filter(|&Contender { kind, protocol }| {
                 http1 || kind != Kind::Ours || protocol != Protocol::Http1
             })
+            .filter(|contender| contender.kind != Kind::Rathole || self.workshop.rathole.is_some())
             .filter(wanted)
             .collect();
         ensure!(!all.is_empty(), "no system is called so");

@@ -1,5 +1,6 @@
 //! The systems compared: a hub and an agent (or two relays), started as programs of their own.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::front::{Front, Protocol};
 use crate::lanes::{self, CONNECTED};
 use crate::process::{self, Memory};
+use crate::rathole::Rathole;
 
 /// Whose programs, and what they speak with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,8 @@ pub(crate) enum Kind {
     TwoHops,
     /// One relay, which dials the target by TCP.
     OneHop,
+    /// rathole at both ends: a port for each target, TLS between them.
+    Rathole,
 }
 
 impl Kind {
@@ -66,6 +70,7 @@ impl fmt::Display for Kind {
             Self::GoConnect => "Go, http-connect",
             Self::TwoHops => "two-hop relay",
             Self::OneHop => "one-hop relay",
+            Self::Rathole => "rathole",
         })
     }
 }
@@ -77,6 +82,8 @@ pub(crate) struct Workshop {
     /// Our program, a release build as in the image.
     pub(crate) ours: PathBuf,
     pub(crate) certificates: CertificateFolder,
+    /// rathole's program and the files that configure it, where it takes part.
+    pub(crate) rathole: Option<Rathole>,
 }
 
 impl Workshop {
@@ -90,6 +97,7 @@ impl Workshop {
             go: KonnectivityPrograms::find()?,
             ours,
             certificates: CertificateFolder::new(&["127.0.0.1"])?,
+            rathole: None,
         })
     }
 
@@ -117,10 +125,15 @@ pub(crate) struct System {
     agent_port: u16,
     pub(crate) hub: Running,
     pub(crate) agent: Option<Running>,
+    /// Where targets have ports of their own.
+    ports: BTreeMap<SocketAddr, SocketAddr>,
 }
 
 impl System {
     pub(crate) async fn start(workshop: &Workshop, kind: Kind) -> Result<Self> {
+        if kind == Kind::Rathole {
+            return Self::start_rathole(workshop).await;
+        }
         let mut system = Self::start_hub(workshop, kind).await?;
         system.agent = match kind {
             Kind::OneHop | Kind::TwoHops => system.agent,
@@ -151,6 +164,7 @@ impl System {
                 }
                 hub
             }
+            Kind::Rathole => bail!("rathole's two ends start together"),
             Kind::Ours | Kind::OursGo => workshop.ours("proxy-server"),
             Kind::GoOurs | Kind::GoGrpc | Kind::GoConnect => workshop.go.proxy_server(),
         };
@@ -180,6 +194,20 @@ impl System {
             agent_port,
             hub,
             agent,
+            ports: BTreeMap::new(),
+        })
+    }
+
+    async fn start_rathole(workshop: &Workshop) -> Result<Self> {
+        let rathole = workshop.rathole.as_ref().context("no rathole")?;
+        let started = rathole.start().await?;
+        Ok(Self {
+            kind: Kind::Rathole,
+            proxy: started.server,
+            agent_port: started.server.port(),
+            hub: started.hub,
+            agent: Some(started.agent),
+            ports: started.ports,
         })
     }
 
@@ -201,6 +229,9 @@ impl System {
 
     /// The way in by that protocol.
     pub(crate) fn front(&self, workshop: &Workshop, protocol: Protocol) -> Result<Front> {
+        if protocol == Protocol::Tcp {
+            return Ok(Front::Ports(self.ports.clone()));
+        }
         Front::new(
             protocol,
             self.proxy,
@@ -256,7 +287,7 @@ async fn start_agent(workshop: &Workshop, kind: Kind, server_port: u16) -> Resul
     let mut command = match kind {
         Kind::Ours | Kind::GoOurs => workshop.ours("proxy-agent"),
         Kind::OursGo | Kind::GoGrpc | Kind::GoConnect => workshop.go.proxy_agent(),
-        Kind::TwoHops | Kind::OneHop => bail!("relays have no agent"),
+        Kind::TwoHops | Kind::OneHop | Kind::Rathole => bail!("{kind}: not an agent of this kind"),
     };
     command
         .arg("--proxy-server-host=127.0.0.1")
@@ -294,7 +325,7 @@ async fn is_ready(health: SocketAddr) -> bool {
     matches!(timeout(LOOK, ask).await, Ok(Ok(status)) if status.ends_with(b" 200"))
 }
 
-async fn until(what: &str, look: impl AsyncFn() -> bool) -> Result<()> {
+pub(crate) async fn until(what: &str, look: impl AsyncFn() -> bool) -> Result<()> {
     let end = Instant::now() + START_LIMIT;
     while !look().await {
         ensure!(Instant::now() < end, "not within {START_LIMIT:?}: {what}");
