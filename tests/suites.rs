@@ -6,6 +6,7 @@
 
 pub mod http;
 pub mod objects;
+pub mod process;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

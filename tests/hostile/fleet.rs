@@ -13,10 +13,10 @@ use prometheus_client::registry::Registry;
 use tokio::time::{Instant, timeout};
 
 use crate::hub::{AgentKind, Hub, WINDOW, Workshop};
-use crate::process::{cpu_seconds, mebibytes, resident};
 use crate::report::Report;
 use crate::round_trips::Pinger;
 use crate::scale;
+use cluster_proxy_tests::process::{cpu_seconds, mebibytes, resident};
 
 /// Bytes of the server's memory for an idle lane, with all that belongs to it. The goal is 40 KiB;
 /// a release build is at 41, and a debug build keeps larger futures.

@@ -17,10 +17,10 @@ use crate::frames::{
     PUSH_PROMISE, RST_STREAM, RawPeer, SETTINGS, WINDOW_UPDATE, block, frame, receive, setting,
 };
 use crate::hub::{AgentKind, GET_LIMIT, Hub, WINDOW, Workshop};
-use crate::process::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 use crate::report::Report;
 use crate::round_trips::Pinger;
 use crate::scale;
+use cluster_proxy_tests::process::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 
 /// What one attacker may cost the server.
 const MEMORY: u64 = 64 * 1024 * 1024;

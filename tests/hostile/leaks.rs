@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::hub::{AgentKind, Hub, Program, WINDOW, Workshop};
-use crate::process::{descriptors, mebibytes, resident};
 use crate::report::Report;
 use crate::scale;
 use crate::targets::Target;
+use cluster_proxy_tests::process::{descriptors, mebibytes, resident};
 
 /// Until everything has come to rest.
 const REST: Duration = Duration::from_secs(20);

@@ -9,7 +9,6 @@ mod frames;
 mod hub;
 mod leaks;
 mod ports;
-mod process;
 mod report;
 mod round_trips;
 mod scale;
@@ -85,7 +84,7 @@ fn main() -> ExitCode {
 
 impl Fixture {
     fn new() -> Result<Self> {
-        process::raise_descriptor_limit()?;
+        cluster_proxy_tests::process::raise_descriptor_limit()?;
         Ok(Self {
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

@@ -18,9 +18,9 @@ use tokio::time::{Instant, timeout};
 use crate::frames::{END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, RawPeer, SETTINGS};
 use crate::frames::{block, frame};
 use crate::hub::{AgentKind, GET_LIMIT, Hub, WINDOW, Workshop};
-use crate::process::{descriptors, limit_descriptors};
 use crate::report::Report;
 use crate::round_trips::Pinger;
+use cluster_proxy_tests::process::{descriptors, limit_descriptors};
 
 /// Who says nothing is gone after this.
 const SILENCE: Duration = Duration::from_secs(32);

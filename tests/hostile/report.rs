@@ -28,7 +28,15 @@ impl Report {
         let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(!rows.is_empty(), "nothing was measured");
         let form = if scale::is_long() { "long" } else { "CI" };
-        let mut text = format!("\nThe {form} form.\n\n| what | figure |\n|---|---|\n");
+        let build = if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        };
+        let cores = std::thread::available_parallelism()?;
+        let mut text = format!(
+            "\nThe {form} form, a {build} build, {cores} cores.\n\n| what | figure |\n|---|---|\n"
+        );
         for (what, figure) in rows.iter() {
             writeln!(text, "| {what} | {figure} |")?;
         }

@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::hub::{AgentKind, Hub, Program, SMALLEST_WINDOW, WINDOW, Workshop};
-use crate::process::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 use crate::report::Report;
 use crate::round_trips::{Pinger, median_of};
 use crate::scale;
 use crate::targets::Target;
+use cluster_proxy_tests::process::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 
 /// Readers that stop at the same time.
 const READERS: usize = 100;

@@ -19,8 +19,15 @@ pub(crate) const MAPPED_USER: &str = "cluster:hub:system:serviceaccount:kubectl-
 pub(crate) const WORKER: &str = "worker";
 /// Answers each line of its standard input.
 pub(crate) const LISTENER: &str = "listener";
-/// Serves a file of 1 MB at port 8080.
+/// Serves files of 1 MB and 5 GiB at port 8080.
 pub(crate) const WEB: &str = "web";
+/// Has written [`LOG_LINES`] times [`LOG_LINE`], which is less than makes a kubelet rotate its log.
+pub(crate) const TALKER: &str = "talker";
+pub(crate) const LOG_LINE: &str = concat!(
+    "a line of a log that is long enough to fill the buffers on its way soon, and short enough ",
+    "to be whole in one piece of the files of the container runtime, which has 16 KiB for each; ",
+);
+pub(crate) const LOG_LINES: usize = 40_000;
 
 const RIGHTS: &str = "
 apiVersion: rbac.authorization.k8s.io/v1
@@ -162,13 +169,19 @@ fn namespace(cluster: &Cluster) -> Result<()> {
 }
 
 fn pods(image: &str) -> String {
+    let talk = format!("yes \"{LOG_LINE}\" | head -n {LOG_LINES}; sleep 86400");
     [
-        (WORKER, "n=0; while true; do n=$((n+1)); echo line $n; sleep 0.5; done"),
+        (
+            WORKER,
+            "n=0; while true; do n=$((n+1)); echo line $n; sleep 0.5; done",
+        ),
         (LISTENER, "while read -r word; do echo heard $word; done"),
         (
             WEB,
-            "mkdir /www && head -c 1000000 /dev/urandom >/www/file && exec httpd -f -p 8080 -h /www",
+            "mkdir /www && head -c 1000000 /dev/urandom >/www/file && truncate -s 5G /www/large && \
+             exec httpd -f -p 8080 -h /www",
         ),
+        (TALKER, &talk),
     ]
     .map(|(name, script)| {
         format!(

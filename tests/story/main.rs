@@ -104,6 +104,10 @@ fn main() -> ExitCode {
             ("kubectl auth can-i", kubectl::auth_can_i),
             ("errors print well in kubectl", kubectl::errors),
             ("health, readiness and metrics", operation::listeners),
+            (
+                "TLS versions are those of ocm-tls-profile",
+                operation::tls_profile,
+            ),
             ("no token in any log", operation::no_token_in_logs),
             (
                 "an agent that comes back is found",

@@ -123,3 +123,49 @@ pub(crate) fn terminate(setting: &Setting) -> Result<()> {
     }
     Ok(())
 }
+
+/// The ConfigMap made, changed into one that means nothing, and deleted again, while the user-server
+/// runs on.
+pub(crate) fn tls_profile(setting: &Setting) -> Result<()> {
+    let takes_tls12 = || setting.get("version", &setting.token, &["--tls-max", "1.2"]);
+    let profile = |minimum: &str| {
+        setting.lab.hub.apply(&format!(
+            "{{apiVersion: v1, kind: ConfigMap, metadata: {{name: ocm-tls-profile, namespace: \
+             {INSTALLED_IN}}}, data: {{minTLSVersion: {minimum}}}}}"
+        ))
+    };
+    takes_tls12()?;
+    profile("VersionTLS13")?;
+    eventually_blocking(CHANGE_LIMIT, "TLS 1.2 is refused", || {
+        takes_tls12().is_err()
+    });
+    let answer = setting.get("version", &setting.token, &[])?;
+    ensure!(answer.code == 200, "TLS 1.3: {answer:?}");
+
+    profile("Version9")?;
+    let warning = "ocm-tls-profile cannot be used, the last good one stays";
+    setting
+        .installation
+        .borrow()
+        .user_server
+        .wait_for_line(warning, CHANGE_LIMIT)?;
+    ensure!(takes_tls12().is_err(), "a bad profile replaced a good one");
+
+    setting.lab.hub.kubectl(&[
+        "delete",
+        "configmap",
+        "ocm-tls-profile",
+        "-n",
+        INSTALLED_IN,
+    ])?;
+    eventually_blocking(CHANGE_LIMIT, "TLS 1.2 is taken again", || {
+        takes_tls12().is_ok()
+    });
+    Ok(())
+}
+
+/// Where docs/by-hand.md installs the user-server.
+const INSTALLED_IN: &str = "open-cluster-management-addon";
+
+/// For a watch to tell.
+const CHANGE_LIMIT: Duration = Duration::from_secs(10);

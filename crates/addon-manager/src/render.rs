@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use cluster_proxy_kube_api::managed_proxy_configuration::ManagedProxyConfiguration;
 
+pub use cluster_proxy_identity::tls::TlsSettings;
 pub use error::RenderError;
 pub use hub::{HubSettings, SERVICE_PROXY_PORT, hub};
 pub use managed::{Answers, ManagedSettings, managed};
-pub use tls_settings::TlsSettings;
 
 mod agent_pod;
 mod ca_bundle;

@@ -17,6 +17,7 @@ mod proxy_agent;
 mod proxy_server;
 mod quickstart;
 mod service_proxy;
+mod tls_profile;
 mod user_server;
 
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ mod files;
 mod profile;
 mod reloading;
 mod server;
+mod settings;
 mod system;
 mod unverified;
 
@@ -19,6 +20,7 @@ pub use client::{ClientTls, ClientTlsFiles};
 pub use files::{FlagFile, TlsError};
 pub use profile::{TlsProfile, TlsProfileError};
 pub use server::{ClientAuth, ServerTls, ServerTlsFiles};
+pub use settings::TlsSettings;
 
 /// Makes aws-lc-rs the provider of this process, for the libraries that ask for a default.
 ///

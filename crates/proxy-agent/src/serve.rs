@@ -70,6 +70,9 @@ impl Targets {
         .await;
         match end {
             RelayEnd::Finished => tracing::debug!(%target, moved = ?relay.moved(), "finished"),
+            RelayEnd::Left { error } => {
+                tracing::debug!(%target, %error, moved = ?relay.moved(), "the client left");
+            }
             RelayEnd::Broken { leg, error } => {
                 tracing::debug!(%target, %leg, %error, moved = ?relay.moved(), "broken off");
             }

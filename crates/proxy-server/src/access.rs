@@ -105,6 +105,10 @@ impl Access {
         }
         let (fault, details) = match end {
             RelayEnd::Finished => (None, "both directions ended".to_owned()),
+            RelayEnd::Left { error } => (
+                None,
+                format!("the client ended its direction and left: {error}"),
+            ),
             RelayEnd::Broken { leg, error } => {
                 (Some(self.fault_of(*leg)), format!("{leg}: {error}"))
             }

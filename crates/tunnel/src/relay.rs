@@ -44,6 +44,12 @@ impl fmt::Display for Leg {
 pub enum RelayEnd {
     /// Both directions came to their end of file.
     Finished,
+    /// The user of the tunnel ended its direction, and then went without waiting for the other
+    /// one's end, as whoever closes a TLS or HTTP connection may; the target's leg was aborted.
+    Left {
+        /// What happened to the near leg.
+        error: io::Error,
+    },
     /// A leg broke; the other one was aborted.
     Broken {
         /// The leg whose fault it is.
@@ -59,6 +65,7 @@ impl RelayEnd {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Finished => "finished",
+            Self::Left { .. } => "client_left",
             Self::Broken { leg: Leg::Near, .. } => "client_broken",
             Self::Broken { leg: Leg::Far, .. } => "target_broken",
         }

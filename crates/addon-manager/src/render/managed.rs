@@ -6,7 +6,7 @@ use cluster_proxy_kube_api::managed_cluster::ManagedCluster;
 use cluster_proxy_kube_api::managed_proxy_configuration::ManagedProxyConfiguration;
 use cluster_proxy_kube_api::names::{
     ADDON_NAME, AGENT_CA_SECRET, AGENT_ROLE, DELETION_ORPHAN, IMPERSONATOR_ROLE, SERVICE_ACCOUNT,
-    impersonator_binding,
+    TLS_PROFILE_CONFIG_MAP, impersonator_binding,
 };
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
@@ -243,12 +243,16 @@ impl<'a> Agent<'a> {
             .service_proxy
             .as_ref()
             .and_then(|proxy| proxy.oidc_ca.as_deref());
-        if let Some(name) = issuer_ca {
+        if self.service_proxy.is_some() {
+            let names: Vec<_> = issuer_ca
+                .into_iter()
+                .chain([TLS_PROFILE_CONFIG_MAP])
+                .collect();
             rules.push(json!({
                 "apiGroups": [""],
                 "resources": ["configmaps"],
-                "resourceNames": [name],
-                "verbs": ["get", "list", "watch"],
+                "resourceNames": names,
+                "verbs": ["list", "watch"],
             }));
         }
         manifest(json!({

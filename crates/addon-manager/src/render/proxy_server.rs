@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::error::RenderError;
 use super::hub::{Hub, HubSettings, text_map};
+use super::tls_settings;
 use super::{
     LIVENESS_SECONDS, READINESS_SECONDS, container_security, object, pod_security, probe, replicas,
 };
@@ -28,7 +29,7 @@ pub(super) fn deployment(
     let mut metadata = hub.metadata(&hub.configuration.name_any());
     let generation = hub.configuration.metadata.generation.unwrap_or_default();
     metadata["labels"][CONFIGURATION_GENERATION] = json!(generation.to_string());
-    metadata["annotations"][TLS_CONFIG_HASH] = json!(settings.tls.hash());
+    metadata["annotations"][TLS_CONFIG_HASH] = json!(tls_settings::hash(&settings.tls));
     let placement = &server.node_placement;
     let container = container(hub, settings, replicas)?;
     Ok(object(json!({
@@ -126,7 +127,7 @@ fn arguments(
         }
     }
     arguments.extend_from_slice(&server.additional_args);
-    arguments.extend(settings.tls.arguments()?);
+    arguments.extend(tls_settings::arguments(&settings.tls)?);
     Ok(arguments)
 }
 

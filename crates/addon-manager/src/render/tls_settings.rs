@@ -1,85 +1,42 @@
-//! The TLS versions and cipher suites of the whole hub, as the ConfigMap `ocm-tls-profile` has them.
+//! The TLS versions and cipher suites of the whole hub, as the proxy-server is told them.
 
-use std::collections::BTreeMap;
-
-use cluster_proxy_identity::tls::TlsProfile;
+use cluster_proxy_identity::tls::TlsSettings;
 use sha2::{Digest as _, Sha256};
 
 use super::error::RenderError;
 
-/// The TLS versions and cipher suites of a server. Of the cipher suites, the server skips those that
-/// it does not know.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// `VersionTLS12` or `TLSv1.2`, and so on.
-    pub min_version: String,
-    /// Names as Go has them; empty is every good one.
-    pub cipher_suites: Vec<String>,
+/// What they are as arguments of a server.
+///
+/// # Errors
+///
+/// When a server could not start with them: one that runs with what was good before is better.
+pub(super) fn arguments(settings: &TlsSettings) -> Result<Vec<String>, RenderError> {
+    settings.profile().map_err(|error| RenderError::Tls {
+        cause: error.to_string(),
+    })?;
+    let mut arguments = vec![format!("--tls-min-version={}", settings.min_version)];
+    if !settings.cipher_suites.is_empty() {
+        arguments.push(format!(
+            "--cipher-suites={}",
+            settings.cipher_suites.join(",")
+        ));
+    }
+    Ok(arguments)
 }
 
-impl Default for TlsSettings {
-    fn default() -> Self {
-        Self {
-            min_version: DEFAULT_MIN_VERSION.to_owned(),
-            cipher_suites: Vec::new(),
-        }
-    }
+/// A short hash of them.
+pub(super) fn hash(settings: &TlsSettings) -> String {
+    let mut sha = Sha256::new();
+    sha.update(settings.cipher_suites.join(","));
+    sha.update([0]);
+    sha.update(&settings.min_version);
+    let digest = sha.finalize();
+    digest
+        .iter()
+        .take(HASH_BYTES)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
-
-impl TlsSettings {
-    /// Reads the data of the ConfigMap `ocm-tls-profile`; what is not there is as without it.
-    #[must_use]
-    pub fn from_config_map(data: &BTreeMap<String, String>) -> Self {
-        let text = |key: &str| data.get(key).map_or("", |value| value.trim());
-        let min_version = match text("minTLSVersion") {
-            "" => DEFAULT_MIN_VERSION,
-            version => version,
-        };
-        let cipher_suites = text("cipherSuites").split(',').map(str::trim);
-        Self {
-            min_version: min_version.to_owned(),
-            cipher_suites: cipher_suites
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect(),
-        }
-    }
-
-    /// What they are as arguments of a server.
-    ///
-    /// # Errors
-    ///
-    /// When a server could not start with them: one that runs with what was good before is better.
-    pub(super) fn arguments(&self) -> Result<Vec<String>, RenderError> {
-        TlsProfile::parse(&self.min_version, &self.cipher_suites).map_err(|error| {
-            RenderError::Tls {
-                cause: error.to_string(),
-            }
-        })?;
-        let mut arguments = vec![format!("--tls-min-version={}", self.min_version)];
-        if !self.cipher_suites.is_empty() {
-            arguments.push(format!("--cipher-suites={}", self.cipher_suites.join(",")));
-        }
-        Ok(arguments)
-    }
-
-    /// A short hash of them.
-    pub(super) fn hash(&self) -> String {
-        let mut sha = Sha256::new();
-        sha.update(self.cipher_suites.join(","));
-        sha.update([0]);
-        sha.update(&self.min_version);
-        let digest = sha.finalize();
-        digest
-            .iter()
-            .take(HASH_BYTES)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
-    }
-}
-
-/// What a server speaks at least, where nobody says otherwise.
-const DEFAULT_MIN_VERSION: &str = "VersionTLS12";
 
 /// Bytes of the hash in the annotation: enough to tell settings apart.
 const HASH_BYTES: usize = 8;
@@ -89,34 +46,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_profile_is_read_leniently() {
-        let read = |pairs: &[(&str, &str)]| {
-            let owned = pairs
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-            TlsSettings::from_config_map(&owned.collect())
+    fn a_server_is_told_what_it_can_start_with() {
+        let settings = TlsSettings {
+            min_version: "TLSv1.3".to_owned(),
+            cipher_suites: ["TLS_AES_128_GCM_SHA256", "B"].map(str::to_owned).into(),
         };
-        assert_eq!(read(&[]), TlsSettings::default());
-        assert_eq!(read(&[("minTLSVersion", " ")]), TlsSettings::default());
-        let suites = " TLS_AES_128_GCM_SHA256 , ,B";
-        let profile = read(&[("minTLSVersion", "TLSv1.3"), ("cipherSuites", suites)]);
         assert_eq!(
-            profile.arguments().unwrap(),
+            arguments(&settings).unwrap(),
             [
                 "--tls-min-version=TLSv1.3",
                 "--cipher-suites=TLS_AES_128_GCM_SHA256,B"
             ]
         );
-        assert_ne!(profile.hash(), TlsSettings::default().hash());
-        assert_eq!(profile.hash().len(), 16);
-    }
-
-    #[test]
-    fn what_no_server_could_start_with_is_an_error() {
-        for (key, value) in [("minTLSVersion", "1.9"), ("cipherSuites", "A,B")] {
-            let data = [(key.to_owned(), value.to_owned())].into();
-            let error = TlsSettings::from_config_map(&data).arguments().unwrap_err();
-            assert!(error.to_string().contains("ocm-tls-profile"), "{error}");
-        }
+        assert_ne!(hash(&settings), hash(&TlsSettings::default()));
+        assert_eq!(hash(&settings).len(), 16);
+        let bad = TlsSettings {
+            min_version: "1.9".to_owned(),
+            ..settings
+        };
+        let error = arguments(&bad).unwrap_err();
+        assert!(error.to_string().contains("ocm-tls-profile"), "{error}");
     }
 }

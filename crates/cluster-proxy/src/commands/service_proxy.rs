@@ -14,6 +14,7 @@ use cluster_proxy_runtime::listen::listen;
 use cluster_proxy_service_proxy::{Config, Impersonation, ServiceProxy, ServiceProxyMetrics};
 
 use self::oidc_flags::OidcFlags;
+use super::tls_profile;
 use crate::flags::{DrainFlags, LogFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 use crate::role::Role;
@@ -209,6 +210,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
 
     let mut role = Role::new();
     role.refresh_server(&tls);
+    // Elsewhere than in a pod it has no namespace of its own.
+    if kubeconfig.is_none() {
+        let namespace = managed.namespace().to_owned();
+        role.background(tls_profile::follow(tls.clone(), managed.clone(), namespace));
+    }
     role.refresh_client(&services_tls);
     let config = Config {
         services_tls,

@@ -18,6 +18,7 @@ use cluster_proxy_user_server::{
     Config, ExposedServicesConfigMap, Limits, ServicesConfig, TokenReview, UserServer,
 };
 
+use super::tls_profile;
 use crate::flags::{DrainFlags, LogFlags, file};
 use crate::foreign_flags::{ForeignFlag, ForeignFlags, Kind, Table, ignored};
 use crate::role::Role;
@@ -268,12 +269,20 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
         ));
     }
     let hub = Connection::from_flag(kubeconfig.as_deref().map(|path| file("--kubeconfig", path)));
+    let own_namespace = |hub: &Connection| {
+        namespace
+            .clone()
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or_else(|| hub.namespace().to_owned())
+    };
+    let profile_of = hub
+        .as_ref()
+        .ok()
+        .map(|hub| (hub.clone(), own_namespace(hub)));
     let exposed = |hub: Connection| {
         (!exposed_services_configmap.is_empty()).then(|| ExposedServicesConfigMap {
             map: ConfigMapName {
-                namespace: namespace
-                    .filter(|namespace| !namespace.is_empty())
-                    .unwrap_or_else(|| hub.namespace().to_owned()),
+                namespace: own_namespace(&hub),
                 name: exposed_services_configmap,
             },
             hub,
@@ -302,6 +311,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, StartError> {
     role.refresh_client(&tunnel_tls);
     role.refresh_client(&service_proxy_tls);
     role.refresh_server(&tls);
+    if let Some((hub, namespace)) = profile_of {
+        role.background(tls_profile::follow(tls.clone(), hub, namespace));
+    }
     let metrics = DialerMetrics::default();
     metrics.register(&mut role.registry);
     let dialer = ProxyServerDialer::new(DialerConfig::new(server, tunnel_tls), metrics)

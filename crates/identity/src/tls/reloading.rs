@@ -65,9 +65,21 @@ impl<S: Sources> Reloading<S> {
         if bytes == self.current.load().bytes {
             return Ok(false);
         }
+        self.build(files, bytes)?;
+        Ok(true)
+    }
+
+    /// Makes the configuration anew, whether the files changed or not.
+    pub(super) fn rebuild(&self) -> Result<(), TlsError> {
+        self.files
+            .as_ref()
+            .map_or(Ok(()), |files| self.build(files, files.read()?))
+    }
+
+    fn build(&self, files: &S, bytes: Vec<Vec<u8>>) -> Result<(), TlsError> {
         let config = Arc::new(files.build(&bytes)?);
         self.current.store(Arc::new(Current { bytes, config }));
-        Ok(true)
+        Ok(())
     }
 
     /// Looks at the files every `interval`, for ever. Secrets are swapped by renaming a link,

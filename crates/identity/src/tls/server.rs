@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
@@ -38,11 +39,11 @@ pub struct ServerTlsFiles {
     pub alpn: Vec<Vec<u8>>,
 }
 
-/// Files, and what does not change with them.
+/// Files, and what changes without them.
 #[derive(Debug)]
 struct ServerSources {
     files: ServerTlsFiles,
-    profile: TlsProfile,
+    profile: ArcSwap<TlsProfile>,
 }
 
 impl Sources for ServerSources {
@@ -73,7 +74,7 @@ impl Sources for ServerSources {
                 .as_ref(),
             files.client_auth,
             files.alpn.clone(),
-            &self.profile,
+            &self.profile.load(),
         )
     }
 }
@@ -99,6 +100,7 @@ impl ServerTls {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_with(files: ServerTlsFiles, profile: TlsProfile) -> Result<Self, TlsError> {
+        let profile = ArcSwap::from_pointee(profile);
         let shared = Arc::new(Reloading::load(ServerSources { files, profile })?);
         Ok(Self { shared })
     }
@@ -138,6 +140,26 @@ impl ServerTls {
     /// [`TlsError`]: the last good configuration stays.
     pub fn reload(&self) -> Result<bool, TlsError> {
         self.shared.reload()
+    }
+
+    /// Takes the versions and cipher suites of `profile` from the next handshake on; `true` when
+    /// they are others than before. One of PEM in memory keeps its own.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the files cannot be read now: the last good configuration stays, with the
+    /// profile that it had.
+    pub fn set_profile(&self, profile: TlsProfile) -> Result<bool, TlsError> {
+        let Some(sources) = &self.shared.files else {
+            return Ok(false);
+        };
+        if **sources.profile.load() == profile {
+            return Ok(false);
+        }
+        let before = sources.profile.swap(Arc::new(profile));
+        self.shared
+            .rebuild()
+            .inspect_err(|_| sources.profile.store(before))?;
+        Ok(true)
     }
 
     /// Looks for changed files every `interval`, for ever; a changed file that cannot be used is

@@ -105,6 +105,43 @@ fn errors_name_flag_file_and_cause() {
     );
 }
 
+#[test]
+fn another_profile_counts_from_the_next_handshake_on() {
+    let folder = Folder::new("profile");
+    let ca = CertificateAuthority::generate().unwrap();
+    let leaf = server_leaf(&ca);
+    let cert = folder.write("cert.pem", &leaf.cert_pem);
+    let key = folder.write("key.pem", &leaf.key_pem);
+    let server = ServerTls::load(files(&cert, &key)).unwrap();
+    let tls12_suites = || {
+        let config = server.config();
+        let suites = &config.crypto_provider().cipher_suites;
+        suites
+            .iter()
+            .filter(|suite| suite.tls13().is_none())
+            .count()
+    };
+    let all = tls12_suites();
+    let one = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".to_owned()];
+    let (profile, _) = TlsProfile::parse("", &one).unwrap();
+    assert!(server.set_profile(profile.clone()).unwrap());
+    assert_eq!(tls12_suites(), 1);
+    assert!(!server.set_profile(profile).unwrap(), "nothing is new");
+    // Changed files keep to it.
+    let other = server_leaf(&ca);
+    folder.write("cert.pem", &other.cert_pem);
+    folder.write("key.pem", &other.key_pem);
+    assert!(server.reload().unwrap());
+    assert_eq!(tls12_suites(), 1);
+    // With files that cannot be read, nothing changes, and later it can.
+    folder.write("key.pem", &leaf.key_pem);
+    server.set_profile(TlsProfile::default()).unwrap_err();
+    assert_eq!(tls12_suites(), 1);
+    folder.write("key.pem", &other.key_pem);
+    assert!(server.set_profile(TlsProfile::default()).unwrap());
+    assert_eq!(tls12_suites(), all);
+}
+
 #[tokio::test]
 async fn client_certificates_count_as_asked() {
     let ca = CertificateAuthority::generate().unwrap();

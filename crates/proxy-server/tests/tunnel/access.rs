@@ -6,6 +6,7 @@ use cluster_proxy_testkit::captured_events::CapturedEvents;
 use cluster_proxy_tunnel::TunnelStream;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use crate::harness::{
@@ -69,6 +70,30 @@ async fn a_connection_that_ends_in_order_is_nobodys_fault() {
     assert!(event["milliseconds"].is_u64(), "{event}");
     let agent = event["agent"].as_str().unwrap();
     assert!(agent.starts_with("agent-host="), "{event}");
+}
+
+/// As closing a TLS connection looks from below: nobody waits for the other end's close.
+#[tokio::test]
+async fn a_client_that_leaves_after_its_end_breaks_nothing() {
+    LazyLock::force(&EVENTS);
+    let world = World::new();
+    let server = world.server(ServerOptions::default()).await;
+    // One that never ends what it sends.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let own = silent.local_addr().unwrap();
+    let _agent = world.connected_agent_at(&server, "left", own).await;
+    let dialer = world.dialer(&server);
+    let mut stream = dialer.connect(&service_proxy("left")).await.unwrap();
+    let (mut socket, _) = silent.accept().await.unwrap();
+    stream.write_all(b"bye").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    socket.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"bye");
+    drop(stream);
+    let event = &events_of("left", 1).await[0];
+    assert_eq!(event["reason"], "client_left");
+    assert_eq!(event["fault"], Value::Null);
 }
 
 #[tokio::test]

@@ -58,6 +58,18 @@ impl StreamRelay {
 
     /// As [`run`](Self::run), for who looks at [`moved`](Self::moved) meanwhile.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
+        self.poll_legs(cx).map(|end| match end {
+            RelayEnd::Broken {
+                leg: Leg::Near,
+                error,
+            } if self.to_far.done && error.kind() == io::ErrorKind::ConnectionReset => {
+                RelayEnd::Left { error }
+            }
+            end => end,
+        })
+    }
+
+    fn poll_legs(&mut self, cx: &mut Context<'_>) -> Poll<RelayEnd> {
         let to_far = match self.to_far.poll(cx, &mut self.near, &mut self.far) {
             Ok(pumped) => pumped,
             Err(broke) => return Poll::Ready(broke.into_end(Leg::Near)),
