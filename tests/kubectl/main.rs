@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             ("curl over HTTP/1.1 and HTTP/2", clients::curl_versions),
             ("helm install, upgrade and uninstall", clients::helm),
             ("the Python client", clients::python),
+            ("kube-rs", clients::kube_rs),
             ("idle streams live on", idle::live_on),
         ],
     )

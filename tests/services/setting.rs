@@ -10,6 +10,7 @@ use cluster_proxy_testkit::eventually_blocking;
 use cluster_proxy_testkit::installation::{CLUSTER, Installation};
 use cluster_proxy_testkit::lab::{Cluster, Lab};
 use cluster_proxy_tests::http::{Answer, curl};
+use cluster_proxy_tests::objects::namespace;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -38,7 +39,7 @@ impl Setting {
         let folder = TempDir::new().context("a folder for files")?;
         forget(&lab, true)?;
         for cluster in [&lab.hub, &lab.managed] {
-            namespace(cluster)?;
+            namespace(cluster, NAMESPACE)?;
         }
         import_image(&lab.managed, folder.path())?;
         let account = format!(
@@ -206,18 +207,5 @@ fn forget(lab: &Lab, wait: bool) -> Result<()> {
         "open-cluster-management-addon",
         "--ignore-not-found",
     ])?;
-    Ok(())
-}
-
-/// Makes the namespace and waits for its default account, without which no pod can be made.
-fn namespace(cluster: &Cluster) -> Result<()> {
-    cluster.apply(&format!(
-        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"
-    ))?;
-    eventually_blocking(
-        Duration::from_secs(20),
-        format!("the default service account of {NAMESPACE}"),
-        || cluster.kubectl(&["get", "serviceaccount", "default", "-n", NAMESPACE]),
-    );
     Ok(())
 }
