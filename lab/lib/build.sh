@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # The Go builds: kubelab (Kubernetes, etcd and kubectl in one program) and
-# CoreDNS for every lab; OCM, cert-manager, helm, the konnectivity programs and
-# kubectl of two more versions for those who ask for them.
+# CoreDNS for every lab; OCM, cert-manager, helm, the konnectivity programs,
+# kubectl of two more versions and the suites' own program for those who ask
+# for them.
 # Results lie in the cache under a name made of the hash of all they depend on,
 # so a changed go.mod builds anew and branches do not fight.
 
@@ -14,6 +15,8 @@ HELM_VERSION=v3.22.0
 KUBECTL_OLD_VERSION=v1.32.3
 KUBECTL_NEW_VERSION=v1.37.2
 OCM_VERSION=v1.0.0
+# Of client-go, which it uses.
+SERVICES_VERSION=v0.37.2
 declare -A MODULE_VERSION=(
     [cert-manager]=$CERT_MANAGER_VERSION
     [coredns]=$COREDNS_VERSION
@@ -23,6 +26,7 @@ declare -A MODULE_VERSION=(
     [kubectl-old]=$KUBECTL_OLD_VERSION
     [kubelab]=$KUBERNETES_VERSION
     [ocm]=$OCM_VERSION
+    [services]=$SERVICES_VERSION
 )
 
 KUBELAB_PROGRAMS=(etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
@@ -79,6 +83,7 @@ build_levels() {
     build_cert_manager
     build_konnectivity
     build_kubectl
+    build_services
 }
 
 build_ocm() { go_build ocm "5 min on 2 idle cores"; }
@@ -93,6 +98,9 @@ build_kubectl() {
 
 # kubectl_program old|new
 kubectl_program() { printf '%s/kubectl-%s' "$(build_dir "kubectl-$1")" "$1"; }
+
+build_services() { go_build services "2 min on 2 idle cores"; }
+services_program() { printf '%s/services' "$(build_dir services)"; }
 
 konnectivity_dir() { build_dir konnectivity; }
 

@@ -99,6 +99,9 @@ start_apiserver() {
         audit=(--audit-policy-file="$(config_dir "$cluster")/audit-policy.yaml"
             --audit-log-path="$STATE/$cluster/log/audit.log"
             --audit-log-maxsize=100 --audit-log-maxbackup=1)
+    else
+        # One of an earlier start would pass for this one's.
+        rm -f "$STATE/$cluster"/log/audit*.log
     fi
     start_daemon "$cluster" kube-apiserver "$(kubelab_dir)/kube-apiserver" \
         --advertise-address="${NODE_IP[$cluster]}" --secure-port=6443 \

@@ -249,7 +249,7 @@ environment() {
         [LAB_HUB_NETNS]=$(netns_of hub) [LAB_MANAGED_NETNS]=$(netns_of managed)
         [LAB_HELM]=$(helm_program) [LAB_KONNECTIVITY]=$(konnectivity_dir) [LAB_KUBECTL]=$(kubelab_dir)/kubectl
         [LAB_KUBECTL_OLD]=$(kubectl_program old) [LAB_KUBECTL_NEW]=$(kubectl_program new) [LAB_TOOLS_IMAGE]=$TOOLS_IMAGE
-        [LAB_STATE]=$STATE
+        [LAB_SERVICES]=$(services_program) [LAB_STATE]=$STATE
     )
     local name names=()
     mapfile -t names < <(printf '%s\n' "${!values[@]}" | sort)

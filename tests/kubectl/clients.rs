@@ -1,9 +1,17 @@
 //! Other clients of the same kubeconfig or token.
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use cluster_proxy_tests::http::curl;
+use futures_util::StreamExt as _;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{
+    Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use crate::kubectl::here;
 use crate::setting::{MAPPED_USER, NAMESPACE, Setting, WEB, WORKER};
@@ -170,5 +178,65 @@ pub(crate) fn helm(setting: &Setting) -> Result<()> {
     );
     helm(&["uninstall", "small", "--wait", "--timeout=40s"])?;
     ensure!(word().is_err(), "the chart's ConfigMap is still there");
+    Ok(())
+}
+
+/// What kube-rs waits for.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A list, a patch and a watch by kube-rs with its own connections.
+pub(crate) fn kube_rs(setting: &Setting) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let all = async { tokio::time::timeout(LIMIT, by_kube_rs(setting)).await };
+    runtime.block_on(all).context("no end")?
+}
+
+async fn by_kube_rs(setting: &Setting) -> Result<()> {
+    let url = format!("{}/managed", setting.installation.url());
+    let mut config = kube::Config::new(url.parse()?);
+    let ca = CertificateDer::from_pem_file(setting.installation.ca())?;
+    config.root_cert = Some(vec![ca.to_vec()]);
+    config.auth_info.token = Some(setting.token.clone().into());
+    let client = kube::Client::try_from(config)?;
+
+    let pods = Api::<Pod>::namespaced(client.clone(), NAMESPACE);
+    let list = pods.list(&ListParams::default().limit(2)).await?;
+    ensure!(
+        list.items.len() == 2 && list.metadata.continue_.is_some(),
+        "{} pods",
+        list.items.len()
+    );
+    let configmaps = Api::<ConfigMap>::namespaced(client, NAMESPACE);
+    let named = ListParams::default().fields("metadata.name=of-kube-rs");
+    let version = configmaps.list(&named).await?.metadata.resource_version;
+    let version = version.context("a list without a version")?;
+    let watch = WatchParams::default().fields("metadata.name=of-kube-rs");
+    let mut events = configmaps.watch(&watch, &version).await?.boxed();
+
+    let mut wanted = ConfigMap::default();
+    wanted.metadata.name = Some("of-kube-rs".to_owned());
+    configmaps.create(&PostParams::default(), &wanted).await?;
+    let patch = Patch::Merge(serde_json::json!({ "data": { "key": "value" } }));
+    configmaps
+        .patch("of-kube-rs", &PatchParams::default(), &patch)
+        .await?;
+    configmaps
+        .delete("of-kube-rs", &DeleteParams::default())
+        .await?;
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        seen.push(match events.next().await.context("the watch ended")?? {
+            WatchEvent::Added(_) => "added",
+            WatchEvent::Modified(object) => {
+                ensure!(object.data.is_some_and(|data| data["key"] == "value"));
+                "modified"
+            }
+            WatchEvent::Deleted(_) => "deleted",
+            other => bail!("{other:?}"),
+        });
+    }
+    ensure!(seen == ["added", "modified", "deleted"], "{seen:?}");
     Ok(())
 }

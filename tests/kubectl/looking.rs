@@ -99,7 +99,7 @@ fn alike(way: &Way<'_>, arguments: &[&str]) {
     );
 }
 
-/// Before 1.35 kubectl takes a raw path for the whole path, whatever the server's URL has.
+/// Before 1.34 kubectl takes a raw path for the whole path, whatever the server's URL has.
 pub(crate) fn raw(setting: &Setting) -> Result<()> {
     for way in setting.versions() {
         let prefix = if way.is_old() { "/managed" } else { "" };
@@ -120,6 +120,17 @@ pub(crate) fn raw(setting: &Setting) -> Result<()> {
         let said = way.ask(&["get", "--raw", &format!("{prefix}/nonsense")])?;
         ensure!(
             said.code == Some(1) && said.stderr.contains("(NotFound)"),
+            "{way}: {said:?}"
+        );
+        // The prefix forgotten, and doubled.
+        let (path, words) = if way.is_old() {
+            ("/api/v1", "cluster \"api\" is not connected")
+        } else {
+            ("/managed/api/v1", "(NotFound)")
+        };
+        let said = way.ask(&["get", "--raw", path])?;
+        ensure!(
+            said.code == Some(1) && said.stderr.contains(words),
             "{way}: {said:?}"
         );
     }

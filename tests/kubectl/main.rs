@@ -62,6 +62,7 @@ fn main() -> ExitCode {
             ("curl over HTTP/1.1 and HTTP/2", clients::curl_versions),
             ("helm install, upgrade and uninstall", clients::helm),
             ("the Python client", clients::python),
+            ("kube-rs", clients::kube_rs),
             ("100 readers that stop, others go on", stalls::others_go_on),
             ("idle streams live on", idle::live_on),
         ],

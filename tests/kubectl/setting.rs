@@ -1,12 +1,11 @@
 //! Both clusters, the roles, a hub user who may do everything on the managed cluster, and pods.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use cluster_proxy_testkit::eventually_blocking;
 use cluster_proxy_testkit::installation::Installation;
-use cluster_proxy_testkit::lab::{Cluster, Lab};
+use cluster_proxy_testkit::lab::Lab;
+use cluster_proxy_tests::objects::namespace;
 use tempfile::TempDir;
 
 use crate::idle::Idle;
@@ -64,7 +63,7 @@ impl Setting {
         ];
         forget(&lab, true)?;
         for cluster in [&lab.hub, &lab.managed] {
-            namespace(cluster)?;
+            namespace(cluster, NAMESPACE)?;
         }
         lab.hub.apply(&format!(
             "{{apiVersion: v1, kind: ServiceAccount, metadata: \
@@ -152,19 +151,6 @@ fn forget(lab: &Lab, wait: bool) -> Result<()> {
         "kubectl-suite",
         "--ignore-not-found",
     ])?;
-    Ok(())
-}
-
-/// Makes the namespace and waits for its default account, without which no pod can be made.
-fn namespace(cluster: &Cluster) -> Result<()> {
-    cluster.apply(&format!(
-        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"
-    ))?;
-    eventually_blocking(
-        Duration::from_secs(20),
-        format!("the default service account of {NAMESPACE}"),
-        || cluster.kubectl(&["get", "serviceaccount", "default", "-n", NAMESPACE]),
-    );
     Ok(())
 }
 

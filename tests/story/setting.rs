@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use cluster_proxy_testkit::installation::{CLUSTER, Installation};
-use cluster_proxy_testkit::lab::{Cluster, Lab};
+use cluster_proxy_testkit::lab::Lab;
 use cluster_proxy_tests::http::{Answer, curl};
+use cluster_proxy_tests::objects::namespace;
 
 pub(crate) const HUB_NAMESPACE: &str = "open-cluster-management-hub";
 pub(crate) const NAMESPACE: &str = "open-cluster-management-agent";
@@ -133,19 +133,6 @@ impl Setting {
         );
         Ok(String::from_utf8(output.stdout)?)
     }
-}
-
-/// Makes a namespace and waits for its default account, without which no pod can be made.
-fn namespace(cluster: &Cluster, name: &str) -> Result<()> {
-    cluster.apply(&format!(
-        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"
-    ))?;
-    cluster_proxy_testkit::eventually_blocking(
-        Duration::from_secs(20),
-        format!("the default service account of {name}"),
-        || cluster.kubectl(&["get", "serviceaccount", "default", "-n", name]),
-    );
-    Ok(())
 }
 
 /// A pod that writes a numbered line every half second.

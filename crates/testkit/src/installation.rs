@@ -24,6 +24,9 @@ const HUB_ACCOUNT: &str = "cluster-proxy-addon-user";
 /// Namespace of the service-proxy's account on the managed cluster.
 const AGENT_NAMESPACE: &str = "open-cluster-management-cluster-proxy";
 
+/// That account.
+const AGENT_ACCOUNT: &str = "cluster-proxy";
+
 /// From the last program's start until the first request goes through.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -81,11 +84,11 @@ impl Installation {
             log_level,
         };
         let hub = roles.kubeconfig(&lab.hub, HUB_NAMESPACE, HUB_ACCOUNT)?;
-        let managed = roles.kubeconfig(&lab.managed, AGENT_NAMESPACE, "cluster-proxy")?;
+        let managed = roles.kubeconfig(&lab.managed, AGENT_NAMESPACE, AGENT_ACCOUNT)?;
         let installation = Self {
             proxy_server: roles.proxy_server()?,
             user_server: roles.user_server(&hub, &[])?,
-            service_proxy: roles.service_proxy(&managed)?,
+            service_proxy: roles.service_proxy(&managed, &[])?,
             proxy_agent: roles.proxy_agent()?,
             lab: lab.clone(),
             program: program.to_owned(),
@@ -133,6 +136,26 @@ impl Installation {
             log_level,
         };
         self.proxy_agent = roles.proxy_agent()?;
+        self.wait_until_ready()
+    }
+
+    /// Ends the service-proxy and starts it again with more flags.
+    ///
+    /// # Errors
+    /// When it cannot be ended or started, or does not become ready.
+    pub fn restart_service_proxy(&mut self, flags: &[&str]) -> Result<()> {
+        self.service_proxy.kill()?;
+        let roles = Roles {
+            lab: &self.lab,
+            program: &self.program,
+            folder: self.folder.path(),
+            log_level: self.log_level,
+        };
+        let kubeconfig = self
+            .folder
+            .path()
+            .join(format!("{AGENT_ACCOUNT}.kubeconfig"));
+        self.service_proxy = roles.service_proxy(&kubeconfig, flags)?;
         self.wait_until_ready()
     }
 
@@ -272,7 +295,7 @@ impl Roles<'_> {
         Running::start("user-server", command)
     }
 
-    fn service_proxy(&self, kubeconfig: &Path) -> Result<Running> {
+    fn service_proxy(&self, kubeconfig: &Path, flags: &[&str]) -> Result<Running> {
         let mut command = self.in_cluster_dns(&self.lab.managed, "service-proxy")?;
         self.pair(
             &mut command,
@@ -285,7 +308,8 @@ impl Roles<'_> {
             .arg(self.folder.join("ca.crt"))
             .arg("--kubeconfig")
             .arg(kubeconfig)
-            .args(["--min-drain-duration=1s", "--drain-timeout=5s"]);
+            .args(["--min-drain-duration=1s", "--drain-timeout=5s"])
+            .args(flags);
         Running::start("service-proxy", command)
     }
 
