@@ -151,13 +151,10 @@ pub(crate) fn tls_profile(setting: &Setting) -> Result<()> {
         .wait_for_line(warning, CHANGE_LIMIT)?;
     ensure!(takes_tls12().is_err(), "a bad profile replaced a good one");
 
-    setting.lab.hub.kubectl(&[
-        "delete",
-        "configmap",
-        "ocm-tls-profile",
-        "-n",
-        INSTALLED_IN,
-    ])?;
+    setting
+        .lab
+        .hub
+        .kubectl(&["delete", "configmap", "ocm-tls-profile", "-n", INSTALLED_IN])?;
     eventually_blocking(CHANGE_LIMIT, "TLS 1.2 is taken again", || {
         takes_tls12().is_ok()
     });
