@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn no_spelling_of_connection_takes_ours_away() {
+    fn hard_case_1_no_spelling_of_connection_takes_ours_away() {
         let ours = [
             "X-Remote-User",
             "x-remote-group",

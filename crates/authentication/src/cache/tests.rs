@@ -17,7 +17,7 @@ fn flights(reviewer: &CachedReviewer) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_yes_is_remembered_for_the_ttl() {
+async fn hard_case_24_a_yes_is_remembered_for_the_ttl() {
     let api = FakeApi::always(Reply::yes("ci"));
     let reviewer = cached(&api, TTL);
     for _ in 0..3 {

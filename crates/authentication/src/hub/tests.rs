@@ -42,7 +42,7 @@ async fn accepted_token_is_a_users_and_the_keys_are_not_asked() {
 }
 
 #[tokio::test]
-async fn refused_token_of_the_hub_stays_there() {
+async fn hard_case_43_refused_token_of_the_hub_stays_there() {
     let signer = Signer::rsa("hub");
     for error in [
         "invalid bearer token",
@@ -60,7 +60,7 @@ async fn refused_token_of_the_hub_stays_there() {
 }
 
 #[tokio::test]
-async fn token_of_a_cluster_with_the_same_issuer_may_travel() {
+async fn hard_case_43_token_of_a_cluster_with_the_same_issuer_may_travel() {
     let (ours, theirs) = (Signer::rsa("hub"), Signer::rsa("managed"));
     for error in ["invalid signature, no keys found", "invalid bearer token"] {
         let (_, hub) = hub(refused(error), jwks(&[&ours]));

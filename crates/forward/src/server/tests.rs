@@ -242,7 +242,7 @@ async fn connections_beyond_the_bound_wait_their_turn() {
 }
 
 #[tokio::test]
-async fn a_cut_upload_never_looks_whole_on_http2() {
+async fn hard_case_45_a_cut_upload_never_looks_whole_on_http2() {
     let server = Running::start(ServerSettings::default()).await;
     let mut sender = server.http2().await;
     for reason in [Reason::NO_ERROR, Reason::CANCEL, Reason::INTERNAL_ERROR] {
@@ -267,7 +267,7 @@ async fn a_cut_upload_never_looks_whole_on_http2() {
 }
 
 #[tokio::test]
-async fn a_cut_upload_never_looks_whole_on_http1() {
+async fn hard_case_45_a_cut_upload_never_looks_whole_on_http1() {
     let server = Running::start(ServerSettings::default()).await;
     for request in [
         "POST /upload HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nhalf",
@@ -401,7 +401,7 @@ async fn many_small_unread_frames_do_not_end_the_connection() {
 }
 
 #[tokio::test]
-async fn an_early_answer_waits_for_the_rest_of_a_short_body() {
+async fn hard_case_7_an_early_answer_waits_for_the_rest_of_a_short_body() {
     let server = Running::start(ServerSettings::default()).await;
     let mut sender = server.http2().await;
     let request = Request::post("https://front.test/early")
@@ -421,7 +421,7 @@ async fn an_early_answer_waits_for_the_rest_of_a_short_body() {
 }
 
 #[tokio::test]
-async fn an_early_answer_comes_though_the_body_never_ends() {
+async fn hard_case_7_an_early_answer_comes_though_the_body_never_ends() {
     let server = Running::start(ServerSettings::default()).await;
     let mut sender = server.http2().await;
     for bytes in [1, 128 * 1024] {

@@ -183,7 +183,7 @@ async fn client_certificates_count_as_asked() {
 }
 
 #[tokio::test]
-async fn a_changed_file_is_used_and_a_bad_one_is_not() {
+async fn hard_case_26_a_changed_file_is_used_and_a_bad_one_is_not() {
     let folder = Folder::new("reload");
     let (old, new) = (
         CertificateAuthority::generate().unwrap(),

@@ -332,7 +332,7 @@ async fn a_client_that_impersonates_is_left_to_the_kube_apiserver() {
 }
 
 #[tokio::test]
-async fn without_a_usable_token_nothing_is_sent() {
+async fn hard_case_2_without_a_usable_token_nothing_is_sent() {
     let rig = rig().await;
     let pool = rig.peer(None);
     let long = format!("Bearer {}", "a".repeat(70_000));
@@ -491,7 +491,7 @@ async fn a_target_must_be_named() {
 }
 
 #[tokio::test]
-async fn path_bytes_arrive_as_they_were() {
+async fn hard_case_9_path_bytes_arrive_as_they_were() {
     let rig = rig().await;
     let pool = rig.user_server();
     for target in [
@@ -512,7 +512,7 @@ async fn path_bytes_arrive_as_they_were() {
 }
 
 #[tokio::test]
-async fn a_connection_header_takes_nothing_of_ours_away() {
+async fn hard_case_1_a_connection_header_takes_nothing_of_ours_away() {
     let rig = rig().await;
     rig.managed.know("mine", alice());
     // Hop-by-hop fields exist only in HTTP/1.1.
@@ -561,7 +561,7 @@ async fn a_connection_header_cannot_turn_an_impersonation_into_oneself() {
 }
 
 #[tokio::test]
-async fn look_alike_headers_never_become_an_impersonation() {
+async fn hard_case_3_look_alike_headers_never_become_an_impersonation() {
     let rig = rig().await;
     let mut request = stated("alice", &[]);
     for name in [
@@ -696,7 +696,7 @@ impl std::io::Write for Log {
 }
 
 #[tokio::test]
-async fn no_token_cookie_or_query_is_logged_at_our_levels() {
+async fn hard_case_22_no_token_cookie_or_query_is_logged_at_our_levels() {
     let log = Log::default();
     let writer = log.clone();
     // For the whole process: a subscriber of one thread misses events whose callsites other tests

@@ -185,7 +185,7 @@ fn uid_and_informative_extra_are_left_out_where_not_permitted() {
 }
 
 #[test]
-fn extra_that_may_narrow_rights_refuses_unless_it_can_be_carried() {
+fn hard_case_4_extra_that_may_narrow_rights_refuses_unless_it_can_be_carried() {
     for key in [
         "scopes.authorization.openshift.io",
         "Scopes",
@@ -218,7 +218,7 @@ fn extra_that_may_narrow_rights_refuses_unless_it_can_be_carried() {
 }
 
 #[test]
-fn keys_of_extra_survive_the_lower_case_of_header_names() {
+fn hard_case_4_keys_of_extra_survive_the_lower_case_of_header_names() {
     assert_eq!(encode_key("example.org/Key%"), "example.org%2f%4bey%25");
     assert_eq!(encode_key("a-b._~1"), "a-b._~1");
     assert_eq!(encode_key("\u{fc} "), "%c3%bc%20");

@@ -59,7 +59,7 @@ async fn every_request_has_an_id_of_ours() {
 
 /// No token, or none that can be read: the same 401 for every cluster, and nobody is asked.
 #[tokio::test]
-async fn without_a_token_nothing_happens() {
+async fn hard_case_2_without_a_token_nothing_happens() {
     let world = World::start().await;
     let cases: [&[&str]; 9] = [
         &[],
@@ -100,7 +100,7 @@ async fn without_a_token_nothing_happens() {
 }
 
 #[tokio::test]
-async fn bearer_in_any_case_is_a_token() {
+async fn hard_case_2_bearer_in_any_case_is_a_token() {
     let world = World::start().await;
     for scheme in ["bearer", "BEARER", "Bearer"] {
         let token = format!("{scheme}   {ALICES_TOKEN} ");
@@ -138,7 +138,7 @@ async fn a_token_of_nobody_on_the_hub_travels_on_with_its_impersonation() {
 /// Expired, for another audience, of a deleted account: what the hub has signed stays there, even
 /// where the managed cluster's tokens bear the same issuer's name.
 #[tokio::test]
-async fn a_token_that_the_hub_signed_and_refuses_never_leaves() {
+async fn hard_case_43_a_token_that_the_hub_signed_and_refuses_never_leaves() {
     let world = World::start().await;
     let token = world.hub.signed_token("system:serviceaccount:default:gone");
     for cluster in ["managed", "nowhere"] {

@@ -18,7 +18,7 @@ fn code(answer: &str) -> &str {
 }
 
 #[tokio::test]
-async fn no_connection_header_takes_our_statement_away() {
+async fn hard_case_1_no_connection_header_takes_our_statement_away() {
     let world = World::start().await;
     let spellings: [&[&str]; 7] = [
         &["Connection: close, X-Remote-User, x-remote-group, X-REMOTE-UID"],
@@ -102,7 +102,7 @@ async fn a_stranger_takes_away_only_what_is_its_own() {
 
 /// Either the HTTP parser refuses these, or they stay the other headers that they are.
 #[tokio::test]
-async fn odd_header_lines_never_become_identity() {
+async fn hard_case_3_odd_header_lines_never_become_identity() {
     let world = World::start().await;
     for line in [
         "X_Remote_User: system:admin",
@@ -142,11 +142,21 @@ async fn odd_header_lines_never_become_identity() {
 
 /// Whatever a message with two framings means, it is never two requests further on.
 #[tokio::test]
-async fn a_body_never_turns_into_a_second_request() {
+async fn hard_case_6_a_body_never_turns_into_a_second_request() {
     let world = World::start().await;
     let second = "GET /managed/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     let chunked = format!("0\r\n\r\n{second}");
+    let bare_line_feeds = format!("2\nok\n0\n\n{second}");
+    let extension = format!("2;{}\r\nok\r\n0\r\n\r\n{second}", "a".repeat(20_000));
     for (framing, body) in [
+        ("Content-Length: 5\r\nContent-Length: 5", second),
+        ("Content-Length: 0, 53", second),
+        ("Transfer-Encoding: chunked", bare_line_feeds.as_str()),
+        ("Transfer-Encoding: chunked", extension.as_str()),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            chunked.as_str(),
+        ),
         (
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
             chunked.as_str(),
@@ -162,11 +172,13 @@ async fn a_body_never_turns_into_a_second_request() {
         ("Transfer-Encoding: xchunked", chunked.as_str()),
         ("Transfer-Encoding:\u{b}chunked", chunked.as_str()),
     ] {
-        let text = format!(
-            "POST /managed/api HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ALICES_TOKEN}\r\n\
-             {framing}\r\n\r\n{body}"
-        );
-        world.raw_for_a_while(text.as_bytes()).await;
+        for version in ["1.1", "1.0"] {
+            let text = format!(
+                "POST /managed/api HTTP/{version}\r\nHost: x\r\n\
+                 Authorization: Bearer {ALICES_TOKEN}\r\n{framing}\r\n\r\n{body}"
+            );
+            world.raw_for_a_while(text.as_bytes()).await;
+        }
     }
     let seen = world.managed.seen();
     assert!(seen.iter().all(|seen| seen.target == "/api"), "{seen:#?}");
@@ -174,7 +186,7 @@ async fn a_body_never_turns_into_a_second_request() {
 
 /// What follows an upgrade that was not made is a request of its own, and needs its own token.
 #[tokio::test]
-async fn a_request_behind_a_refused_upgrade_is_authenticated() {
+async fn hard_case_5_a_request_behind_a_refused_upgrade_is_authenticated() {
     let world = World::start().await;
     for upgrade in ["foo", "websocket", "h2c", "SPDY/3.1"] {
         let before = world.managed.seen().len();

@@ -97,7 +97,7 @@ async fn watches_ride_apart_and_end_with_their_clients() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_ends_in_an_error() {
+async fn hard_case_45_an_answer_that_is_cut_ends_in_an_error() {
     for alpn in [&[b"h2" as &[u8], b"http/1.1"] as &[&[u8]], &[b"http/1.1"]] {
         let world = World::with(Options {
             alpn,
@@ -238,7 +238,7 @@ async fn an_upgrade_needs_a_token_too() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_passed_back_and_never_followed() {
+async fn hard_case_12_a_redirect_is_passed_back_and_never_followed() {
     let world = World::start().await;
     let answer = world.get_as_alice("/managed/redirect").await;
     assert_eq!(answer.code, StatusCode::TEMPORARY_REDIRECT);
@@ -247,6 +247,19 @@ async fn a_redirect_is_passed_back_and_never_followed() {
         "https://elsewhere.example/steal"
     );
     assert_eq!(world.tunnel.dialled(), 1);
+
+    // One that asks for an upgrade has a connection of its own, to the same cluster.
+    let text = format!(
+        "GET /managed/redirect HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ALICES_TOKEN}\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    );
+    let head = world.raw_head(text.as_bytes()).await;
+    assert!(head.starts_with("HTTP/1.1 307 "), "{head}");
+    assert!(
+        head.contains("location: https://elsewhere.example/steal\r\n"),
+        "{head}"
+    );
+    assert_eq!(world.tunnel.dialled(), 2);
 }
 
 #[tokio::test]

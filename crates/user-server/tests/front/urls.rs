@@ -4,7 +4,7 @@ use crate::client::bearer;
 use crate::world::{ALICES_TOKEN, MANAGED_TOKEN, World};
 
 #[tokio::test]
-async fn path_and_query_arrive_as_the_bytes_that_were_sent() {
+async fn hard_case_9_and_10_path_and_query_arrive_as_the_bytes_that_were_sent() {
     let world = World::start().await;
     let many: String = (0..10_001).map(|_| "a&").collect();
     let many = format!("/api?{many}");

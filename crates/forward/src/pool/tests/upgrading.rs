@@ -149,7 +149,7 @@ async fn a_relay_is_cut_when_the_drain_ends() {
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_an_answer_and_its_connection_is_not_used_again() {
+async fn hard_case_5_a_refused_upgrade_is_an_answer_and_its_connection_is_not_used_again() {
     let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nnoHTTP/1.1 200 OK\r\n\
         content-length: 5\r\n\r\nstray";
     let peer = echo_peer(answer).await;
