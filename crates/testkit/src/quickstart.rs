@@ -11,7 +11,8 @@ use crate::process::Running;
 /// It is ended when this is dropped.
 #[derive(Debug)]
 pub struct Quickstart {
-    _running: Running,
+    /// The process, with its log.
+    pub running: Running,
     /// With the user's token (`user.token`), the CA (`ca.crt`) and the roles' kubeconfigs.
     pub folder: PathBuf,
     /// `https://HOST:PORT` of the user-server.
@@ -24,8 +25,16 @@ impl Quickstart {
     /// # Errors
     /// When it does not start, or does not tell within a minute how it is used.
     pub fn start(program: &Path) -> Result<Self> {
+        Self::start_with(program, &[])
+    }
+
+    /// The same, with more flags.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(program: &Path, flags: &[&str]) -> Result<Self> {
         let mut command = Command::new(program);
-        command.arg("quickstart");
+        command.arg("quickstart").args(flags);
         let running = Running::start("quickstart", command)?;
         let line = running.wait_for_line("curl --cacert", START_LIMIT)?;
         let mut words = line.split_whitespace();
@@ -39,7 +48,7 @@ impl Quickstart {
         Ok(Self {
             folder: Path::new(ca).parent().context("no folder")?.to_owned(),
             server: server.to_owned(),
-            _running: running,
+            running,
         })
     }
 }
