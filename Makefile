@@ -5,6 +5,8 @@
 #   make test              everything, the real clusters included; SUITE=story for one suite
 #   make test-long         the full numbers of tunnel, interop and hostile: an hour and more, with a report
 #   make lab, make lab-down
+#   make bench-http, make bench-tunnel
+#                          requests beside direct ones; the tunnel beside Go's; reports in bench/reports
 #   make image             the image, as a tar, and its bill of materials; ARCH=arm64 for the other machine
 
 SHELL := bash
@@ -35,9 +37,9 @@ test: tools
 test-long: tools
 	./tests/run long
 
-.PHONY: bench
-bench: tools
-	./tests/run bench
+.PHONY: bench bench-http
+bench bench-http: tools
+	./tests/run bench $(ARGS)
 
 .PHONY: bench-tunnel
 bench-tunnel: tools

@@ -1,4 +1,4 @@
-//! CPU seconds of running programs, from /proc.
+//! CPU seconds and memory of running programs, from /proc.
 
 use anyhow::{Context as _, Result};
 
@@ -16,6 +16,15 @@ pub(crate) fn seconds(pid: u32) -> Result<f64> {
         Ok(text.parse::<f64>()?)
     };
     Ok((field(14)? + field(15)?) / TICKS_PER_SECOND)
+}
+
+/// Resident memory of a process, in KiB.
+pub(crate) fn resident_kib(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let text = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    Ok(text.with_context(|| path.clone())?.trim().parse()?)
 }
 
 /// `sysconf(_SC_CLK_TCK)`, 100 on every Linux there is.

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use cluster_proxy_identity::tls::ClientTls;
-use http::{Request, StatusCode, Version};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
@@ -113,6 +114,39 @@ async fn ask(
     Ok(latencies)
 }
 
+/// Watches that stay open until this is dropped.
+pub(crate) struct Watches {
+    _answers: Vec<Response<Incoming>>,
+    _clients: Vec<Client>,
+}
+
+/// Watches on one connection, as many as a kube-apiserver takes.
+const WATCHES_EACH: usize = 90;
+
+/// Opens `count` watches of `path`, over HTTP/2.
+pub(crate) async fn watches(question: &Question, path: &str, count: usize) -> Result<Watches> {
+    let (mut answers, mut clients) = (Vec::new(), Vec::new());
+    while answers.len() < count {
+        let mut client = Client::connect(question, Version::HTTP_2).await?;
+        for _ in 0..WATCHES_EACH.min(count - answers.len()) {
+            let answer = tokio::time::timeout(REQUEST_LIMIT, client.open(question, path))
+                .await
+                .context("no answer in time")??;
+            ensure!(
+                answer.status() == StatusCode::OK,
+                "a watch: {}",
+                answer.status()
+            );
+            answers.push(answer);
+        }
+        clients.push(client);
+    }
+    Ok(Watches {
+        _answers: answers,
+        _clients: clients,
+    })
+}
+
 enum Client {
     Http1(http1::SendRequest<Empty<Bytes>>),
     Http2(http2::SendRequest<Empty<Bytes>>),
@@ -148,26 +182,7 @@ impl Client {
     }
 
     async fn get(&mut self, question: &Question) -> Result<()> {
-        let Question {
-            address,
-            path,
-            token,
-            ..
-        } = question;
-        let request = Request::get(match self {
-            Self::Http1(_) => path.clone(),
-            Self::Http2(_) => format!("https://{address}{path}"),
-        });
-        let request = request
-            .header("host", address)
-            .header("authorization", format!("Bearer {token}"))
-            .header("accept", "application/json")
-            .body(Empty::new())?;
-        let response = match self {
-            Self::Http1(sender) => sender.send_request(request).await,
-            Self::Http2(sender) => sender.send_request(request).await,
-        }
-        .context("request")?;
+        let response = self.open(question, &question.path).await?;
         let status = response.status();
         let body = response
             .into_body()
@@ -181,6 +196,25 @@ impl Client {
             String::from_utf8_lossy(&body)
         );
         Ok(())
+    }
+
+    /// The head of the answer to a GET of `path`, whose body is still to come.
+    async fn open(&mut self, question: &Question, path: &str) -> Result<Response<Incoming>> {
+        let Question { address, token, .. } = question;
+        let request = Request::get(match self {
+            Self::Http1(_) => path.to_owned(),
+            Self::Http2(_) => format!("https://{address}{path}"),
+        });
+        let request = request
+            .header("host", address)
+            .header("authorization", format!("Bearer {token}"))
+            .header("accept", "application/json")
+            .body(Empty::new())?;
+        match self {
+            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http2(sender) => sender.send_request(request).await,
+        }
+        .context("request")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Requests per second and latency of `get pod` through the whole chain, beside the same load sent
+//! Requests per second and latency of `get pod`, and memory with open watches, through the whole chain, beside the same load sent
 //! to the kube-apiserver directly, in one run in the lab.
 //!
 //! Both sides have the same client, HTTP version, kept connections and TLS, and differ in address
@@ -18,7 +18,7 @@ use clap::Parser;
 use http::Version;
 
 use crate::load::{Measured, Shape};
-use crate::report::{Report, Row};
+use crate::report::{Memory, Report, Row};
 use crate::setting::{Setting, Side};
 
 /// Compare requests through cluster-proxy with direct ones, in the lab.
@@ -29,12 +29,16 @@ struct Args {
     seconds: u64,
 
     /// Rounds; medians are reported.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     rounds: usize,
 
     /// Numbers of concurrent workers.
-    #[arg(long, value_delimiter = ',', default_value = "1,16")]
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
     workers: Vec<usize>,
+
+    /// Watches that are open when memory is looked at.
+    #[arg(long, default_value_t = 1000)]
+    watches: usize,
 
     /// Folder for the report (Markdown and a plot), or `none`.
     #[arg(long, default_value = "bench/reports")]
@@ -50,7 +54,7 @@ struct Args {
 async fn main() -> ExitCode {
     match run(Args::parse()).await {
         Ok(report) => {
-            println!("{}", report.table());
+            println!("{}\n{}", report.table(), report.goals());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -66,6 +70,7 @@ async fn run(args: Args) -> Result<Report> {
         seconds,
         rounds,
         workers,
+        watches,
         report: folder,
     } = args;
     ensure!(
@@ -82,6 +87,7 @@ async fn run(args: Args) -> Result<Report> {
                 .map(move |&workers| Shape { version, workers })
         })
         .collect();
+    let memory = memory(&setting, watches).await?;
     for side in [Side::Direct, Side::Proxied] {
         // Connections are made, caches are filled.
         load::run(setting.question(side), shapes[0], Duration::from_secs(1)).await?;
@@ -104,6 +110,8 @@ async fn run(args: Args) -> Result<Report> {
     }
     let report = Report {
         rows,
+        memory,
+        watches,
         seconds,
         rounds,
     };
@@ -113,6 +121,34 @@ async fn run(args: Args) -> Result<Report> {
     }
     Ok(report)
 }
+
+/// Of each role, in KiB: before any request, and what each of `watches` open ones adds.
+#[expect(clippy::print_stderr, reason = "progress")]
+async fn memory(setting: &Setting, watches: usize) -> Result<Vec<Memory>> {
+    tokio::time::sleep(SETTLE).await;
+    let idle = setting.memory()?;
+    let question = setting.question(Side::Proxied);
+    let open = load::watches(question, &setting.watch_path(), watches).await?;
+    tokio::time::sleep(SETTLE).await;
+    let loaded = setting.memory()?;
+    drop(open);
+    let all = idle
+        .into_iter()
+        .zip(loaded)
+        .map(|((role, idle), (_, loaded))| Memory {
+            role,
+            idle,
+            each: (loaded - idle) / load::as_f64(watches.max(1)),
+        });
+    let all: Vec<_> = all.collect();
+    for Memory { role, idle, each } in &all {
+        eprintln!("{role}: {idle:.0} KiB, {each:.1} for each of {watches} watches");
+    }
+    Ok(all)
+}
+
+/// Until what was begun is done.
+const SETTLE: Duration = Duration::from_secs(2);
 
 fn line(side: Side, shape: Shape, measured: &Measured) -> String {
     format!(

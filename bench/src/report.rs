@@ -75,8 +75,26 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// What one role takes, in KiB.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    pub(crate) role: &'static str,
+    /// Before any request.
+    pub(crate) idle: f64,
+    /// For each open watch.
+    pub(crate) each: f64,
+}
+
+/// The goals: of direct requests, of direct p99 with 2 ms, KiB of an idle role, KiB for a watch.
+const RATE_GOAL: f64 = 0.75;
+const P99_GOAL: (f64, f64) = (2.0, 2.0);
+const IDLE_GOAL: f64 = 15.0 * 1024.0;
+const WATCH_GOAL: f64 = 64.0;
+
 pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
+    pub(crate) memory: Vec<Memory>,
+    pub(crate) watches: usize,
     pub(crate) seconds: u64,
     pub(crate) rounds: usize,
 }
@@ -112,6 +130,35 @@ impl Report {
         table
     }
 
+    /// What is asked of these figures, and whether it is so.
+    pub(crate) fn goals(&self) -> String {
+        let mut table = String::from("| figure | is | goal | met |\n|---|---:|---:|---|\n");
+        let mut add = |figure: String, is: f64, goal: f64, met: bool| {
+            let met = if met { "yes" } else { "**no**" };
+            writeln!(table, "| {figure} | {is:.2} | {goal:.2} | {met} |")
+                .expect("a String takes everything");
+        };
+        for row in &self.rows {
+            let ratio = row.ratio();
+            let name = format!("{}: requests/s of direct, at least", row.name());
+            add(name, ratio, RATE_GOAL, ratio >= RATE_GOAL);
+            let p99 = |rounds: &Rounds| latency(rounds, |measured| measured.p99);
+            let (is, most) = (
+                p99(&row.proxied),
+                P99_GOAL.0 * p99(&row.direct) + P99_GOAL.1,
+            );
+            let name = format!("{}: p99 ms, at most", row.name());
+            add(name, is, most, is <= most);
+        }
+        for Memory { role, idle, each } in &self.memory {
+            let name = format!("{role} idle, KiB, at most");
+            add(name, *idle, IDLE_GOAL, *idle <= IDLE_GOAL);
+            let name = format!("{role}, KiB for each of {} watches, at most", self.watches);
+            add(name, *each, WATCH_GOAL, *each <= WATCH_GOAL);
+        }
+        table
+    }
+
     /// Nothing is dialled per request: the first request of a kind may open a connection, a
     /// thousand must not open a thousand.
     pub(crate) fn check_nothing_dialled(&self) -> Result<()> {
@@ -143,12 +190,13 @@ impl Report {
              {date}; {cores} cores, which also run both clusters and the load; {rounds} interleaved \
              rounds of {seconds} s, medians. Same client, HTTP version, kept connections and TLS on \
              both sides; neither logs requests. HTTP/1.1: a connection per worker; HTTP/2: one for all. Made by \
-             `make bench`.\n\n{table}\n![requests per second](get-pod.svg)\n",
+             `make bench-http`.\n\n{table}\n## Goals\n\n{goals}\n![requests per second](get-pod.svg)\n",
             date = date(),
             cores = std::thread::available_parallelism()?,
             rounds = self.rounds,
             seconds = self.seconds,
             table = self.table(),
+            goals = self.goals(),
         );
         fs::write(folder.join("get-pod.md"), text)?;
         fs::write(folder.join("get-pod.svg"), self.plot())?;

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_testkit::eventually_blocking;
 use cluster_proxy_testkit::installation::{CLUSTER, Installation};
 use cluster_proxy_testkit::lab::{Cluster, Lab};
+use cluster_proxy_testkit::process::Running;
 
 use crate::cpu;
 use crate::load::Question;
@@ -31,7 +32,7 @@ apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
 metadata: {name: bench, namespace: cluster-proxy-bench}
 rules:
-- {apiGroups: [''], resources: [pods], verbs: [get]}
+- {apiGroups: [''], resources: [pods], verbs: [get, watch]}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
@@ -121,6 +122,23 @@ impl Setting {
             Side::Direct => &self.direct,
             Side::Proxied => &self.proxied,
         }
+    }
+
+    /// What is watched, by the proxied side: as `proxied` in [`Self::question`], the bench's pods.
+    pub(crate) fn watch_path(&self) -> String {
+        format!("/{CLUSTER}/api/v1/namespaces/{NAMESPACE}/pods?watch=true")
+    }
+
+    /// Resident memory of each role, in KiB.
+    pub(crate) fn memory(&self) -> Result<[(&'static str, f64); 4]> {
+        let installation = &self.installation;
+        let of = |role: &Running| cpu::resident_kib(role.id());
+        Ok([
+            ("user-server", of(&installation.user_server)?),
+            ("proxy-server", of(&installation.proxy_server)?),
+            ("proxy-agent", of(&installation.proxy_agent)?),
+            ("service-proxy", of(&installation.service_proxy)?),
+        ])
     }
 
     /// CPU so far of everything that answers, and connections dialled so far.

@@ -136,23 +136,24 @@ fn requests(quickstart: &Quickstart, token: &str) -> String {
                 part.replace('N', &number)
                     .replace("Bearer T", &format!("Bearer {token}"))
             };
-            writeln!(text, "url = \"{}{path}\"", quickstart.server).unwrap();
+            writeln!(text, "url = \"{}{path}\"", quickstart.server)
+                .expect("a String takes everything");
             writeln!(
                 text,
                 "cacert = \"{}\"",
                 quickstart.folder.join("ca.crt").display()
             )
-            .unwrap();
+            .expect("a String takes everything");
             writeln!(
                 text,
                 "request = {method}\noutput = /dev/null\nwrite-out = \"%{{http_code}}\\n\""
             )
-            .unwrap();
+            .expect("a String takes everything");
             for header in headers {
-                writeln!(text, "header = \"{}\"", fill(header)).unwrap();
+                writeln!(text, "header = \"{}\"", fill(header)).expect("a String takes everything");
             }
             if !body.is_empty() {
-                writeln!(text, "data-raw = \"{}\"", fill(body)).unwrap();
+                writeln!(text, "data-raw = \"{}\"", fill(body)).expect("a String takes everything");
             }
         }
     }
