@@ -117,7 +117,8 @@ pub(crate) struct Args {
         help_heading = "Services"
     )]
     exposed_services_configmap: String,
-    /// Namespace of that ConfigMap [default: the kubeconfig's or the pod's].
+    /// Namespace of that ConfigMap, and of `ocm-tls-profile` [default: the kubeconfig's or the
+    /// pod's].
     #[arg(
         long,
         env = "POD_NAMESPACE",
