@@ -211,7 +211,11 @@ impl Client {
             .header("accept", "application/json")
             .body(Empty::new())?;
         match self {
-            Self::Http1(sender) => sender.send_request(request).await,
+            Self::Http1(sender) => {
+                // The last answer's end may be read before the connection is free again.
+                sender.ready().await.context("request")?;
+                sender.send_request(request).await
+            }
             Self::Http2(sender) => sender.send_request(request).await,
         }
         .context("request")
