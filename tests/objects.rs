@@ -1,30 +1,8 @@
 //! Kubernetes objects as kubectl prints them, and what suites look for in them.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
-use cluster_proxy_testkit::eventually_blocking;
 use cluster_proxy_testkit::lab::Cluster;
 use serde_json::Value;
-
-/// A namespace's controllers have made its default account by then.
-const ACCOUNT_LIMIT: Duration = Duration::from_secs(20);
-
-/// Makes a namespace and waits for its default account, without which no pod can be made.
-///
-/// # Errors
-/// When it cannot be made.
-pub fn namespace(cluster: &Cluster, name: &str) -> Result<()> {
-    cluster.apply(&format!(
-        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"
-    ))?;
-    eventually_blocking(
-        ACCOUNT_LIMIT,
-        format!("the default service account of {name}"),
-        || cluster.kubectl(&["get", "serviceaccount", "default", "-n", name]),
-    );
-    Ok(())
-}
 
 /// An object, or a list, as JSON: what `kubectl get` with `arguments` gives.
 ///

@@ -6,7 +6,6 @@
 
 pub mod http;
 pub mod objects;
-pub mod process;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,7 +4,6 @@
 //! Both sides have the same client, HTTP version, kept connections and TLS, and differ in address
 //! and token alone; neither side logs requests. Rounds are interleaved and medians reported; one wrong answer fails the run.
 
-mod cpu;
 mod load;
 mod report;
 mod setting;

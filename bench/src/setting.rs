@@ -1,16 +1,14 @@
 //! Two clusters, cluster-proxy between them, and a question that both sides answer alike.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use cluster_proxy_testkit::eventually_blocking;
 use cluster_proxy_testkit::installation::{CLUSTER, Installation};
 use cluster_proxy_testkit::lab::{Cluster, Lab};
 use cluster_proxy_testkit::process::Running;
+use cluster_proxy_testkit::process_usage::{cpu_seconds, resident};
 
-use crate::cpu;
-use crate::load::Question;
+use crate::load::{Question, as_f64};
 
 const NAMESPACE: &str = "cluster-proxy-bench";
 
@@ -72,21 +70,13 @@ pub(crate) struct Setting {
 impl Setting {
     pub(crate) fn new() -> Result<Self> {
         let lab = Lab::get()?;
-        namespace(&lab.hub)?;
-        namespace(&lab.managed)?;
+        lab.hub.make_namespace(NAMESPACE)?;
+        lab.managed.make_namespace(NAMESPACE)?;
         lab.hub.apply(&format!(
             "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: bench, namespace: {NAMESPACE}}}}}"
         ))?;
         lab.managed.apply(OBJECTS)?;
-        let condition = [
-            "wait",
-            "-n",
-            NAMESPACE,
-            "--for=condition=Ready",
-            "pod/bench",
-        ];
-        lab.managed
-            .kubectl(&[&condition[..], &["--timeout=60s"]].concat())?;
+        lab.managed.wait_until_ready(NAMESPACE, &["pod/bench"])?;
         let installation = Installation::start_at(&lab, &program()?, "warn")?;
         let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/bench");
         let token = |cluster: &Cluster| -> Result<String> {
@@ -132,7 +122,9 @@ impl Setting {
     /// Resident memory of each role, in KiB.
     pub(crate) fn memory(&self) -> Result<[(&'static str, f64); 4]> {
         let installation = &self.installation;
-        let of = |role: &Running| cpu::resident_kib(role.id());
+        let of = |role: &Running| -> Result<f64> {
+            Ok(as_f64(usize::try_from(resident(role.id())? / 1024)?))
+        };
         Ok([
             ("user-server", of(&installation.user_server)?),
             ("proxy-server", of(&installation.proxy_server)?),
@@ -144,7 +136,7 @@ impl Setting {
     /// CPU so far of everything that answers, and connections dialled so far.
     pub(crate) async fn observe(&self, side: Side) -> Result<Observed> {
         let mut observed = Observed {
-            apiserver: cpu::seconds(self.apiserver)?,
+            apiserver: cpu_seconds(self.apiserver)?,
             ..Observed::default()
         };
         if side == Side::Proxied {
@@ -154,7 +146,7 @@ impl Setting {
                 &self.installation.proxy_agent,
                 &self.installation.service_proxy,
             ] {
-                observed.roles += cpu::seconds(role.id())?;
+                observed.roles += cpu_seconds(role.id())?;
             }
             observed.dialled = dialled(&self.lab.hub)? + dialled(&self.lab.managed)?;
         }
@@ -181,18 +173,6 @@ impl Observed {
             dialled: self.dialled - before.dialled,
         }
     }
-}
-
-fn namespace(cluster: &Cluster) -> Result<()> {
-    cluster.apply(&format!(
-        "{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}"
-    ))?;
-    eventually_blocking(
-        Duration::from_secs(20),
-        "the default service account",
-        || cluster.kubectl(&["get", "serviceaccount", "default", "-n", NAMESPACE]),
-    );
-    Ok(())
 }
 
 fn root_ca(cluster: &Cluster) -> Result<String> {

@@ -8,6 +8,7 @@ use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_proxy_agent::{Config, ProxyAgent};
 use cluster_proxy_runtime::drain::Drain;
 use cluster_proxy_runtime::readiness::Readiness;
+use cluster_proxy_testkit::process_usage::{cpu_seconds, mebibytes, resident};
 use cluster_proxy_testkit::{eventually, free_port};
 use prometheus_client::registry::Registry;
 use tokio::time::{Instant, timeout};
@@ -16,7 +17,6 @@ use crate::hub::{AgentKind, Hub, WINDOW, Workshop};
 use crate::report::Report;
 use crate::round_trips::Pinger;
 use crate::scale;
-use cluster_proxy_tests::process::{cpu_seconds, mebibytes, resident};
 
 /// Bytes of the server's memory for an idle lane, with all that belongs to it. The goal is 40 KiB;
 /// a release build is at 41, and a debug build keeps larger futures.

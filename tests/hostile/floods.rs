@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_identity::tls::ClientTls;
+use cluster_proxy_testkit::process_usage::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::lane::LANE_ALPN;
 use cluster_proxy_tunnel::{ProxyServerDialer, TunnelStream};
@@ -20,7 +21,6 @@ use crate::hub::{AgentKind, GET_LIMIT, Hub, WINDOW, Workshop};
 use crate::report::Report;
 use crate::round_trips::Pinger;
 use crate::scale;
-use cluster_proxy_tests::process::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 
 /// What one attacker may cost the server.
 const MEMORY: u64 = 64 * 1024 * 1024;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use cluster_proxy_testkit::process_usage::{descriptors, mebibytes, resident};
 use cluster_proxy_testkit::{eventually, free_port};
 use cluster_proxy_tunnel::ProxyServerDialer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,7 +15,6 @@ use crate::hub::{AgentKind, Hub, Program, WINDOW, Workshop};
 use crate::report::Report;
 use crate::scale;
 use crate::targets::Target;
-use cluster_proxy_tests::process::{descriptors, mebibytes, resident};
 
 /// Until everything has come to rest.
 const REST: Duration = Duration::from_secs(20);

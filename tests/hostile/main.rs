@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 
 impl Fixture {
     fn new() -> Result<Self> {
-        cluster_proxy_tests::process::raise_descriptor_limit()?;
+        cluster_proxy_testkit::process_usage::raise_descriptor_limit()?;
         Ok(Self {
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)

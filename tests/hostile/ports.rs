@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use cluster_proxy_identity::ca::Leaf;
 use cluster_proxy_testkit::eventually;
+use cluster_proxy_testkit::process_usage::{descriptors, limit_descriptors};
 use cluster_proxy_tunnel::frontend::HTTP2_ALPN;
 use cluster_proxy_tunnel::konnectivity::KONNECTIVITY_ALPN;
 use cluster_proxy_tunnel::tls::{self, ServerName};
@@ -20,7 +21,6 @@ use crate::frames::{block, frame};
 use crate::hub::{AgentKind, GET_LIMIT, Hub, WINDOW, Workshop};
 use crate::report::Report;
 use crate::round_trips::Pinger;
-use cluster_proxy_tests::process::{descriptors, limit_descriptors};
 
 /// Who says nothing is gone after this.
 const SILENCE: Duration = Duration::from_secs(32);

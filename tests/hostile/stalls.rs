@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use cluster_proxy_testkit::eventually;
+use cluster_proxy_testkit::process_usage::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 use cluster_proxy_tunnel::{ProxyServerDialer, TunnelStream};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
@@ -15,7 +16,6 @@ use crate::report::Report;
 use crate::round_trips::{Pinger, median_of};
 use crate::scale;
 use crate::targets::Target;
-use cluster_proxy_tests::process::{cpu_seconds, forget_peak, mebibytes, peak, resident};
 
 /// Readers that stop at the same time.
 const READERS: usize = 100;

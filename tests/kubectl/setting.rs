@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use cluster_proxy_testkit::installation::Installation;
 use cluster_proxy_testkit::lab::Lab;
-use cluster_proxy_tests::objects::namespace;
 use tempfile::TempDir;
 
 use crate::idle::Idle;
@@ -63,7 +62,7 @@ impl Setting {
         ];
         forget(&lab, true)?;
         for cluster in [&lab.hub, &lab.managed] {
-            namespace(cluster, NAMESPACE)?;
+            cluster.make_namespace(NAMESPACE)?;
         }
         lab.hub.apply(&format!(
             "{{apiVersion: v1, kind: ServiceAccount, metadata: \
@@ -82,15 +81,7 @@ impl Setting {
         let token = token.trim().to_owned();
         let installation = Installation::start(&lab, &cluster_proxy_tests::program())?;
         let kubeconfig = installation.user_kubeconfig("operator", &token)?;
-        lab.managed.kubectl(&[
-            "wait",
-            "-n",
-            NAMESPACE,
-            "--for=condition=Ready",
-            "pod",
-            "--all",
-            "--timeout=60s",
-        ])?;
+        lab.managed.wait_until_ready(NAMESPACE, &["pod", "--all"])?;
         let mut setting = Self {
             idle: Idle::default(),
             installation,

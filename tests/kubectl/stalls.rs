@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use cluster_proxy_identity::tls::ClientTls;
-use cluster_proxy_tests::process::{cpu_seconds, resident};
+use cluster_proxy_testkit::process_usage::{cpu_seconds, resident};
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;

@@ -3,14 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use cluster_proxy_testkit::process_usage::resident;
 
 use crate::setting::{Setting, output_of, service_path};
 
 const BYTES: u64 = 1 << 30;
 
 /// How much either program may grow meanwhile: windows of the connections on both sides of it.
-const GROWTH_LIMIT_KIB: u64 = 16 * 1024;
+const GROWTH_LIMIT: u64 = 16 << 20;
 
 /// Between two looks at the memory.
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
@@ -23,7 +24,7 @@ pub(crate) fn gigabyte(setting: &Setting) -> Result<()> {
 
     let installation = &setting.installation;
     let roles = [&installation.user_server, &installation.service_proxy];
-    let before = roles.map(|role| resident_kib(role.id()));
+    let before = roles.map(|role| resident(role.id()));
     let over = AtomicBool::new(false);
     let begun = Instant::now();
     let (most, received) = std::thread::scope(|scope| {
@@ -31,7 +32,7 @@ pub(crate) fn gigabyte(setting: &Setting) -> Result<()> {
             let mut most = [0, 0];
             while !over.load(Ordering::Relaxed) {
                 for (most, role) in most.iter_mut().zip(&roles) {
-                    *most = (*most).max(resident_kib(role.id()).unwrap_or(u64::MAX));
+                    *most = (*most).max(resident(role.id()).unwrap_or(u64::MAX));
                 }
                 std::thread::sleep(LOOK_INTERVAL);
             }
@@ -51,14 +52,14 @@ pub(crate) fn gigabyte(setting: &Setting) -> Result<()> {
     );
     for ((role, before), most) in roles.iter().zip(before).zip(most) {
         let before = before?;
-        let after = resident_kib(role.id())?;
+        let after = resident(role.id())?;
         println!(
-            "    {}: {before} KiB before, {most} at most, {after} after {took:.1} s",
+            "    {}: {before} bytes before, {most} at most, {after} after {took:.1} s",
             role.name()
         );
         ensure!(
-            most <= before + GROWTH_LIMIT_KIB,
-            "{} grew from {before} to {most} KiB",
+            most <= before + GROWTH_LIMIT,
+            "{} grew from {before} to {most} bytes",
             role.name()
         );
     }
@@ -84,11 +85,4 @@ fn header_file(setting: &Setting) -> Result<std::path::PathBuf> {
     let path = setting.file("header");
     std::fs::write(&path, format!("Authorization: Bearer {}\n", setting.token))?;
     Ok(path)
-}
-
-fn resident_kib(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    Ok(number.context("no VmRSS")?.parse()?)
 }

@@ -10,7 +10,6 @@ use cluster_proxy_testkit::eventually_blocking;
 use cluster_proxy_testkit::installation::{CLUSTER, Installation};
 use cluster_proxy_testkit::lab::{Cluster, Lab};
 use cluster_proxy_tests::http::{Answer, curl};
-use cluster_proxy_tests::objects::namespace;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -39,7 +38,7 @@ impl Setting {
         let folder = TempDir::new().context("a folder for files")?;
         forget(&lab, true)?;
         for cluster in [&lab.hub, &lab.managed] {
-            namespace(cluster, NAMESPACE)?;
+            cluster.make_namespace(NAMESPACE)?;
         }
         import_image(&lab.managed, folder.path())?;
         let account = format!(
@@ -62,15 +61,7 @@ impl Setting {
         lab.hub.apply(include_str!("exposed.yaml"))?;
         let ca_file = ca_file.to_str().context("an odd path")?;
         installation.restart_service_proxy(&["--additional-service-ca", ca_file])?;
-        lab.managed.kubectl(&[
-            "wait",
-            "-n",
-            NAMESPACE,
-            "--for=condition=Ready",
-            "pod",
-            "--all",
-            "--timeout=60s",
-        ])?;
+        lab.managed.wait_until_ready(NAMESPACE, &["pod", "--all"])?;
         let setting = Self {
             installation,
             lab,

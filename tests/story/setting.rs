@@ -7,7 +7,6 @@ use anyhow::{Context as _, Result};
 use cluster_proxy_testkit::installation::{CLUSTER, Installation};
 use cluster_proxy_testkit::lab::Lab;
 use cluster_proxy_tests::http::{Answer, curl};
-use cluster_proxy_tests::objects::namespace;
 
 pub(crate) const HUB_NAMESPACE: &str = "open-cluster-management-hub";
 pub(crate) const NAMESPACE: &str = "open-cluster-management-agent";
@@ -59,8 +58,8 @@ pub(crate) struct Setting {
 impl Setting {
     pub(crate) fn new() -> Result<Self> {
         let lab = Lab::get()?;
-        namespace(&lab.hub, HUB_NAMESPACE)?;
-        namespace(&lab.managed, NAMESPACE)?;
+        lab.hub.make_namespace(HUB_NAMESPACE)?;
+        lab.managed.make_namespace(NAMESPACE)?;
         lab.hub.apply(&format!(
             "{{apiVersion: v1, kind: ServiceAccount, metadata: \
              {{name: test-sa, namespace: {HUB_NAMESPACE}}}}}"
@@ -72,14 +71,8 @@ impl Setting {
             .hub
             .kubectl(&["-n", HUB_NAMESPACE, "create", "token", "test-sa"])?;
         let installation = Installation::start(&lab, &cluster_proxy_tests::program())?;
-        lab.managed.kubectl(&[
-            "wait",
-            "-n",
-            NAMESPACE,
-            "--for=condition=Ready",
-            &format!("pod/{POD}"),
-            "--timeout=60s",
-        ])?;
+        lab.managed
+            .wait_until_ready(NAMESPACE, &[&format!("pod/{POD}")])?;
         let installation = RefCell::new(installation);
         Ok(Self {
             lab,

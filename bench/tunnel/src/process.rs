@@ -2,14 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-/// Seconds of CPU, user and system, that a process has used so far.
-pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/stat");
-    let fields = stat_fields(&path)?;
-    Ok((fields[11] + fields[12]) / TICKS_PER_SECOND)
-}
-
-/// The same of this process with all its children that have ended and were waited for.
+/// Seconds of CPU, user and system, of this process with all its children that have ended and were waited for.
 pub(crate) fn own_cpu_seconds() -> Result<f64> {
     let fields = stat_fields("/proc/self/stat")?;
     Ok(fields[11..15].iter().sum::<f64>() / TICKS_PER_SECOND)
@@ -85,6 +78,8 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 #[cfg(test)]
 mod tests {
+    use cluster_proxy_testkit::process_usage::cpu_seconds;
+
     use super::*;
 
     #[test]

@@ -12,13 +12,14 @@ use cluster_proxy_testkit::certificates::CertificateFolder;
 use cluster_proxy_testkit::free_port;
 use cluster_proxy_testkit::konnectivity::KonnectivityPrograms;
 use cluster_proxy_testkit::process::Running;
+use cluster_proxy_testkit::process_usage::cpu_seconds;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::front::{Front, Protocol};
 use crate::lanes::{self, CONNECTED};
-use crate::process::{self, Memory};
+use crate::process::Memory;
 use crate::rathole::Rathole;
 
 /// Whose programs, and what they speak with each other.
@@ -242,9 +243,9 @@ impl System {
     /// What both have used so far.
     pub(crate) fn usage(&self) -> Result<Usage> {
         Ok(Usage {
-            hub: process::cpu_seconds(self.hub.id())?,
+            hub: cpu_seconds(self.hub.id())?,
             agent: match &self.agent {
-                Some(agent) => process::cpu_seconds(agent.id())?,
+                Some(agent) => cpu_seconds(agent.id())?,
                 None => 0.0,
             },
         })

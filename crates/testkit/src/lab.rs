@@ -6,9 +6,15 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
+
+use crate::eventually_blocking;
+
+/// A namespace's controllers have made its default account by then.
+const ACCOUNT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Both clusters, up and healthy when it was made.
 #[derive(Clone, Debug)]
@@ -276,6 +282,38 @@ impl Cluster {
             &["apply", "--server-side", "--force-conflicts", "-f", "-"],
             manifest,
         )
+    }
+
+    /// Makes a namespace and waits for its default account, without which no pod can be made.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_namespace(&self, name: &str) -> anyhow::Result<()> {
+        self.apply(&format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}}}}}"
+        ))?;
+        eventually_blocking(
+            ACCOUNT_LIMIT,
+            format!("the default service account of {name}"),
+            || self.kubectl(&["get", "serviceaccount", "default", "-n", name]),
+        );
+        Ok(())
+    }
+
+    /// Waits for pods of a namespace: `["pod", "--all"]`, or `["pod/NAME"]`.
+    ///
+    /// # Errors
+    /// When one is not ready within a minute, or not there.
+    pub fn wait_until_ready(&self, namespace: &str, pods: &[&str]) -> anyhow::Result<()> {
+        let wait = [
+            "wait",
+            "-n",
+            namespace,
+            "--for=condition=Ready",
+            "--timeout=60s",
+        ];
+        self.kubectl(&[&wait[..], pods].concat())?;
+        Ok(())
     }
 
     /// [`Cluster::kubectl`] with something on stdin.

@@ -15,6 +15,7 @@ pub mod installation;
 pub mod konnectivity;
 pub mod lab;
 pub mod process;
+pub mod process_usage;
 pub mod quickstart;
 
 mod eventually;

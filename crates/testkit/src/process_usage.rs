@@ -1,4 +1,4 @@
-//! What a process holds, as the system sees it.
+//! What a process holds and has used, as the system sees it.
 
 use std::fs;
 
